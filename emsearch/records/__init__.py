@@ -1,0 +1,1 @@
+"""The facts that pass between parts: frozen records, without torch."""

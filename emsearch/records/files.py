@@ -1,0 +1,47 @@
+"""Files that are whole or absent, on a disk whose host may die at any instant."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+__all__ = ["read_json", "replacing", "write_json"]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a scratch path beside `path`; on success it takes `path`'s place at once.
+
+    A reader finds the old file or the new one, never half of one. On an error the old one stays.
+    """
+    scratch = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        yield scratch
+        _sync(scratch)
+        scratch.replace(path)
+        _sync(path.parent)  # or a power cut may forget the new name
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as JSON to `path`, whole or not at all; the folder is made if missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as scratch:
+        scratch.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Return what `path` holds. Raises FileNotFoundError and json.JSONDecodeError."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,141 @@
+"""What a worker is told to do. An order is a JSON file; all its paths are relative to the study."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from emsearch.records.candidate import Recipe
+from emsearch.records.dataset import Dataset
+from emsearch.trees.node import Tree
+
+__all__ = [
+    "EnsembleOrder",
+    "ImportOrder",
+    "Member",
+    "Order",
+    "ProbeOrder",
+    "Task",
+    "TrainOrder",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainOrder:
+    """Carry a trial on until a step."""
+
+    trial: int
+    tree: dict[str, Any]
+    """The tree as `Tree.to_dict` gives it."""
+    recipe: Recipe
+    seed: int
+    dataset: Dataset
+    horizon: int
+    """Steps of a full training: the schedule's length, whatever the rungs are."""
+    until_step: int
+    """Step at which the trial pauses, or completes where it is the horizon."""
+    evaluate_at: tuple[int, ...]
+    """Steps after which the network is scored on the validation split, in order."""
+    checkpoint_every_s: float = 300.0
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportOrder:
+    """Turn a volume's image and labels into OME-Zarr."""
+
+    name: str
+    image: str
+    """Absolute path, as the user's study file resolves."""
+    labels: str
+    classes: tuple[str, ...]
+    voxel_nm: tuple[float, float, float]
+    train: tuple[int, int] | None = None
+    validation: tuple[int, int] | None = None
+    test: tuple[int, int] | None = None
+    ignore_label: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """A trained trial that an ensemble can be made of."""
+
+    trial: int
+    candidate: int
+    tree: dict[str, Any]
+    weights: str
+    """File of its averaged weights, relative to the study's folder."""
+    patch_zyx: tuple[int, int, int]
+    score: float
+    """Mean IoU on validation at the end of its training."""
+    is_baseline: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnsembleOrder:
+    """Select an ensemble on validation, score it beside its rivals on test, draw overlays."""
+
+    pool: tuple[Member, ...]
+    """Trials to select from, best first; the baseline's are among them."""
+    baselines: tuple[Member, ...]
+    """The baseline's trials by repeat: its own ensemble."""
+    size: int
+    """Largest number of members."""
+    dataset: Dataset
+    study: str = ""
+    """The study's name, for the card."""
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeOrder:
+    """Do nothing but say where and with what: for `doctor` and for measuring overhead."""
+
+    seconds: float = 0.0
+    """How long to wait."""
+
+
+Task = TrainOrder | ImportOrder | EnsembleOrder | ProbeOrder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """A task with its number, its folder, and who wrote it."""
+
+    number: int
+    folder: str
+    """Where its attempts have their folders, such as trials/0007."""
+    kind: str
+    """Which task: train, import, ensemble, probe."""
+    task: Task
+    version: str
+    """emsearch's version and commit; a worker of another one refuses the order."""
+    threads: int = 1
+    """CPU threads of the numerical libraries: fixed here, since results depend on them."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values that `from_dict` reads back."""
+        dumped: dict[str, Any] = _ORDERS.dump_python(self, mode="json")
+        return dumped
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Order":
+        """Return the order that `to_dict` gave `values`. Raises pydantic.ValidationError."""
+        task = TypeAdapter(TASKS[values["kind"]]).validate_python(values["task"])
+        return _ORDERS.validate_python({**values, "task": task})
+
+
+TASKS: dict[str, type[Task]] = {
+    "train": TrainOrder,
+    "import": ImportOrder,
+    "ensemble": EnsembleOrder,
+    "probe": ProbeOrder,
+}
+_ORDERS = TypeAdapter(Order)
+
+
+def tree_of(task: TrainOrder | Member) -> Tree:
+    """Return the tree that a task or member names. Raises SpecError."""
+    return Tree.from_dict(task.tree)

@@ -1,0 +1,280 @@
+"""The study file: what a user asks for, checked before anything is done.
+
+Sections and keys are those of the TOML file. Paths are relative to the file.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from emsearch.errors import NotFoundError, SpecError
+from emsearch.records.candidate import Recipe
+
+__all__ = [
+    "ClusterSection",
+    "DatasetSection",
+    "EnsembleSection",
+    "SearchSection",
+    "SpaceSection",
+    "StudySection",
+    "StudySpec",
+    "TrainingSection",
+    "TuneSection",
+    "VolumeSection",
+    "parse_spec",
+    "read_spec",
+]
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StudySection(_Section):
+    """What the study is called and what its chance comes from."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class VolumeSection(_Section):
+    """One labelled volume and the slices of it that are for training, validation and test."""
+
+    name: str = ""
+    """Defaults to the volume's place in the file: v0, v1, ..."""
+    image: Path
+    labels: Path
+    train: str | None = None
+    """Slices along z as "first:end", end not included."""
+    validation: str | None = None
+    test: str | None = None
+
+    @field_validator("train", "validation", "test")
+    @classmethod
+    def _check_range(cls, text: str | None) -> str | None:
+        if text is not None:
+            z_range(text)
+        return text
+
+
+class DatasetSection(_Section):
+    """The volumes, their voxel size and what their labels count."""
+
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    """Names of the label values 0, 1, ..."""
+    voxel_nm: tuple[float, float, float]
+    """Size of a voxel along z, y, x in nm."""
+    volumes: Annotated[tuple[VolumeSection, ...], Field(min_length=1)]
+    ignore_label: int | None = None
+    """Label value of voxels that are neither trained on nor scored."""
+
+
+class SpaceSection(_Section):
+    """The trees that may be drawn."""
+
+    families: Annotated[tuple[str, ...], Field(min_length=1)] = ("encoder_decoder_2d",)
+    max_parameters: Positive = 40_000_000
+    max_memory_gb: Annotated[float, Field(gt=0)] = 12.0
+    """Largest predicted memory of a training step."""
+    max_step_s: Annotated[float, Field(gt=0)] | None = None
+    """Longest predicted training step on a device of the two speeds below."""
+    gflops: Annotated[float, Field(gt=0)] = 10_000.0
+    """Thousand million floating-point operations a second that the device reaches."""
+    gbytes_s: Annotated[float, Field(gt=0)] = 300.0
+    """Thousand million bytes a second that the device moves."""
+    ranges: dict[str, Any] = {}
+    """Ranges of settings that replace the families' own, by setting."""
+
+
+class TrainingSection(_Section):
+    """The recipe that candidates start from, and how training is carried out."""
+
+    batch_size: Positive = Recipe().batch_size
+    patch_zyx: tuple[Positive, Positive, Positive] = Recipe().patch_zyx
+    learning_rate: Annotated[float, Field(gt=0)] = Recipe().learning_rate
+    weight_decay: Annotated[float, Field(ge=0)] = Recipe().weight_decay
+    dice_weight: Annotated[float, Field(ge=0, le=1)] = Recipe().dice_weight
+    class_balance: Annotated[float, Field(ge=0, le=1)] = Recipe().class_balance
+    augmentation: Annotated[float, Field(ge=0)] = Recipe().augmentation
+    evaluations: Positive = 4
+    """How often a full training is scored on validation, besides the rungs."""
+    checkpoint_every_s: Annotated[float, Field(gt=0)] = 300.0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def recipe(self) -> Recipe:
+        """Return the recipe that every random candidate is trained with."""
+        return Recipe(
+            batch_size=self.batch_size,
+            patch_zyx=self.patch_zyx,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            dice_weight=self.dice_weight,
+            class_balance=self.class_balance,
+            augmentation=self.augmentation,
+        )
+
+
+class SearchSection(_Section):
+    """How many random trees are trained, how often and how long."""
+
+    candidates: Positive = 20
+    """Random trees; the baseline comes on top."""
+    repeats: Positive = 2
+    """Trainings of each with different seeds."""
+    rungs: Annotated[tuple[Positive, ...], Field(min_length=1)] = (2_000, 10_000)
+    """Training steps at which candidates are compared; the last is a full training."""
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Part of the candidates that goes on from a rung."""
+
+    @field_validator("rungs")
+    @classmethod
+    def _check_rungs(cls, rungs: tuple[int, ...]) -> tuple[int, ...]:
+        if list(rungs) != sorted(set(rungs)):
+            raise ValueError("rungs must rise, such as [100, 400]")
+        return rungs
+
+
+class TuneSection(_Section):
+    """How the survivors' recipes are tuned."""
+
+    survivors: Annotated[int, Field(ge=0)] = 3
+    trials: Annotated[int, Field(ge=0)] = 8
+    """Recipes tried for each survivor."""
+    batch: Positive = 4
+    """Recipes asked for at once; results do not depend on how many run at the same time."""
+
+
+class EnsembleSection(_Section):
+    """What the ensemble is made of."""
+
+    size: Positive = 4
+    """Largest number of members, and the baseline's number of seeds."""
+    pool: Positive = 16
+    """Best trials on validation to select from."""
+
+
+class ClusterSection(_Section):
+    """Where and how orders run."""
+
+    executor: Literal["local"] = "local"
+    max_jobs: Positive = 2
+    """Jobs at a time."""
+    threads: Positive = 1
+    """CPU threads of an order; a trial's result depends on it."""
+    min_job_s: Annotated[float, Field(ge=0)] = 20.0
+    """Short orders are packed into one job until it is expected to last this long."""
+
+
+class StudySpec(_Section):
+    """A whole study file."""
+
+    study: StudySection
+    dataset: DatasetSection
+    space: SpaceSection = SpaceSection()
+    training: TrainingSection = TrainingSection()
+    search: SearchSection = SearchSection()
+    tune: TuneSection = TuneSection()
+    ensemble: EnsembleSection = EnsembleSection()
+    cluster: ClusterSection = ClusterSection()
+
+    @model_validator(mode="after")
+    def _name_volumes(self) -> "StudySpec":
+        names = [volume.name or f"v{i}" for i, volume in enumerate(self.dataset.volumes)]
+        if len(set(names)) != len(names):
+            raise ValueError(f"dataset.volumes: names must differ, got {names}")
+        return self
+
+
+def z_range(text: str) -> tuple[int, int]:
+    """Return (first, end) of "first:end". Raises ValueError that says what is wanted."""
+    try:
+        first, end = (int(part) for part in text.split(":"))
+    except ValueError:
+        raise ValueError(f'{text!r} is no range of slices; write "first:end", such as "0:14"') from None
+    if not 0 <= first < end:
+        raise ValueError(f'{text!r} holds no slice; write "first:end" with 0 <= first < end')
+    return first, end
+
+
+def read_spec(path: Path) -> StudySpec:
+    """Return the study that the TOML file at `path` asks for, its paths absolute.
+
+    Raises NotFoundError where there is no such file, SpecError with every fault of it, each with
+    its key, its value and what is allowed.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"no study file at {path}")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} is not TOML: {error}") from error
+    try:
+        spec = parse_spec(values)
+    except SpecError as error:
+        raise SpecError(f"{path}:\n{error}") from error
+    return _with_absolute_paths(spec, path.resolve().parent)
+
+
+def parse_spec(values: dict[str, Any]) -> StudySpec:
+    """Return the study that `values` ask for. Raises SpecError with a line for each fault."""
+    try:
+        return StudySpec.model_validate(values)
+    except ValidationError as error:
+        raise SpecError("\n".join(_explain(fault) for fault in error.errors())) from error
+
+
+def _explain(fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"]) or "the file"
+    if fault["type"] == "extra_forbidden":
+        known = ", ".join(_known_keys(fault["loc"][:-1]))
+        return f"  {where} = {fault['input']!r}: no such key; known here: {known}"
+    if fault["type"] == "missing":
+        return f"  {where}: missing; {_describe(fault['loc'])}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"  {where} = {fault['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
+    model: Any = StudySpec
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        inner = getattr(annotation, "__args__", (annotation,))[0]
+        model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+        if model is None:
+            return None
+    return model  # type: ignore[no-any-return]
+
+
+def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
+    model = _model_at(loc)
+    return sorted(model.model_fields) if model else []
+
+
+def _describe(loc: tuple[int | str, ...]) -> str:
+    return {
+        "voxel_nm": "give the voxel size along z, y, x in nm, such as voxel_nm = [50, 4.6, 4.6]",
+        "classes": 'name the label values, such as classes = ["background", "membrane"]',
+        "volumes": "add a [[dataset.volumes]] with image, labels, train and validation",
+    }.get(str(loc[-1]), "add it")
+
+
+def _with_absolute_paths(spec: StudySpec, folder: Path) -> StudySpec:
+    volumes = tuple(
+        volume.model_copy(
+            update={
+                "name": volume.name or f"v{number}",
+                "image": (folder / volume.image).resolve(),
+                "labels": (folder / volume.labels).resolve(),
+            }
+        )
+        for number, volume in enumerate(spec.dataset.volumes)
+    )
+    return spec.model_copy(
+        update={"dataset": spec.dataset.model_copy(update={"volumes": volumes})}
+    )
