@@ -1,0 +1,84 @@
+"""A module tree: frozen data that describes a network, module within module."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from emsearch.errors import SpecError
+
+__all__ = ["FORMAT", "Node", "Tree"]
+
+FORMAT = 1
+"""Version of the dictionaries that trees are written as."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One module: its kind, its own deltas, and the modules inside it."""
+
+    kind: str
+    """A key of `kinds.KINDS`, such as "convolution"."""
+    deltas: tuple[tuple[str, float | int], ...] = ()
+    """What this node adds to settings that it inherits, by name, in the order of the names."""
+    children: tuple["Node", ...] = ()
+    """The modules and edges inside, first to last."""
+
+    def walk(self) -> Iterator["Node"]:
+        """Yield this node and all below it, each before its children."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the node as JSON-ready values; what is empty is left out."""
+        values: dict[str, Any] = {"kind": self.kind}
+        if self.deltas:
+            values["deltas"] = dict(self.deltas)
+        if self.children:
+            values["children"] = [child.to_dict() for child in self.children]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Node":
+        """Return the node that `to_dict` gave `values`. Raises SpecError."""
+        if not isinstance(values, dict) or not isinstance(values.get("kind"), str):
+            raise SpecError(
+                f'a node is {{"kind": ..., "deltas": ..., "children": ...}}, got {values!r}'
+            )
+        deltas = values.get("deltas", {})
+        children = values.get("children", [])
+        return cls(
+            values["kind"],
+            tuple(sorted(deltas.items())),
+            tuple(cls.from_dict(child) for child in children),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A whole network's description, and the family that it was drawn from."""
+
+    family: str
+    root: Node
+
+    def walk(self) -> Iterator[Node]:
+        """Yield every node, each before its children."""
+        return self.root.walk()
+
+    def digest(self) -> str:
+        """Return 12 hex digits: equal networks have equal digests, on every machine."""
+        text = json.dumps(self.root.to_dict(), sort_keys=True)
+        return sha256(text.encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the tree as JSON-ready values."""
+        return {"format": FORMAT, "family": self.family, "root": self.root.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Tree":
+        """Return the tree that `to_dict` gave `values`. Raises SpecError."""
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise SpecError(f"a tree of format {FORMAT} is wanted, got {str(values)[:80]}")
+        return cls(str(values["family"]), Node.from_dict(values["root"]))
