@@ -1,0 +1,1 @@
+"""How good a segmentation is: overlap, partitions, and the score of a split."""
