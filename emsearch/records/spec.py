@@ -194,7 +194,9 @@ def z_range(text: str) -> tuple[int, int]:
     try:
         first, end = (int(part) for part in text.split(":"))
     except ValueError:
-        raise ValueError(f'{text!r} is no range of slices; write "first:end", such as "0:14"') from None
+        raise ValueError(
+            f'{text!r} is no range of slices; write "first:end", such as "0:14"'
+        ) from None
     if not 0 <= first < end:
         raise ValueError(f'{text!r} holds no slice; write "first:end" with 0 <= first < end')
     return first, end
@@ -275,6 +277,4 @@ def _with_absolute_paths(spec: StudySpec, folder: Path) -> StudySpec:
         )
         for number, volume in enumerate(spec.dataset.volumes)
     )
-    return spec.model_copy(
-        update={"dataset": spec.dataset.model_copy(update={"volumes": volumes})}
-    )
+    return spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"volumes": volumes})})

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-__all__ = ["MOVES", "OVER", "AttemptState", "Cause", "TrialState"]
+__all__ = ["MOVES", "OVER", "AttemptState", "Cause", "OrderState", "Stage", "TrialState"]
 
 
 class TrialState(StrEnum):
@@ -29,6 +29,26 @@ MOVES: dict[TrialState, frozenset[TrialState]] = {
 
 OVER = frozenset({TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED})
 """States that are a verdict."""
+
+
+class OrderState(StrEnum):
+    """Where something that a worker is to do stands."""
+
+    WAITING = "waiting"  # for a job
+    RUNNING = "running"  # in a job
+    DONE = "done"  # carried out
+    FAILED = "failed"  # given up
+
+
+class Stage(StrEnum):
+    """What a study is about to do."""
+
+    IMPORTING = "importing"  # volumes become Zarr
+    SEARCHING = "searching"  # random trees and the baseline climb the rungs
+    TUNING = "tuning"  # survivors' recipes
+    COMBINING = "combining"  # an ensemble is selected and scored
+    FINISHED = "finished"
+    FAILED = "failed"  # an order without which it cannot go on was given up
 
 
 class AttemptState(StrEnum):

@@ -15,7 +15,7 @@ def code_version() -> str:
     package = Path(emsearch.__file__).parent
     if not (package.parent / ".git").exists():
         return emsearch.__version__
-    command = ["git", "-C", str(package), "log", "-1", "--format=%h", "--", "."]  # noqa: S607
+    command = ["git", "-C", str(package), "log", "-1", "--format=%h", "--", "."]
     commit = subprocess.run(  # noqa: S603
         command, capture_output=True, text=True, check=False
     ).stdout.strip()

@@ -1,0 +1,89 @@
+"""A study's folder: what lies where, and how one is made or found again."""
+
+import os
+from pathlib import Path
+
+from emsearch.errors import NotFoundError, SpecError, StateError
+from emsearch.ledger import queries
+from emsearch.ledger.store import Ledger, open_ledger
+from emsearch.records.files import replacing
+from emsearch.records.spec import StudySpec, parse_spec
+from emsearch.records.trial import Stage
+from emsearch.records.version import code_version
+
+__all__ = ["create_study", "ledger_of", "open_study"]
+
+LEDGER = "ledger.sqlite"
+_FOLDERS = ("inbox", "orders", "jobs", "trials", "tasks", "volumes", "ensembles", "commands")
+
+
+def create_study(folder: Path, spec: StudySpec, study_file: Path) -> Ledger:
+    """Make a study's folder and ledger, or open them where the same study lies there.
+
+    Raises StateError where the folder holds something else, or cannot be written.
+    """
+    if (folder / LEDGER).is_file():
+        ledger, found = open_study(folder)
+        if found != spec:
+            raise StateError(
+                f"{folder} holds another study, {found.study.name!r} with other settings; give "
+                f"another --folder, or go on with that one: emsearch resume {folder}"
+            )
+        return ledger
+    if folder.exists() and any(folder.iterdir()):
+        raise StateError(f"{folder} is not empty and holds no study; give another --folder")
+    _make(folder)
+    with replacing(folder / "study.toml") as scratch:
+        scratch.write_bytes(study_file.read_bytes())
+    # Whole or absent: a ledger without its study's row would be neither.
+    with replacing(folder / LEDGER) as scratch:
+        fresh = open_ledger(scratch, create=True)
+        fresh.create_study(
+            {
+                "name": spec.study.name,
+                "seed": spec.study.seed,
+                "spec": spec.model_dump(mode="json"),
+                "version": code_version(),
+                "stage": Stage.IMPORTING,
+            }
+        )
+        fresh.close()
+    return open_ledger(folder / LEDGER)
+
+
+def open_study(folder: Path) -> tuple[Ledger, StudySpec]:
+    """Return a study's ledger and what it was asked for. Raises NotFoundError, SpecError."""
+    ledger = ledger_of(folder)
+    with ledger.reading() as connection:
+        spec = parse_spec(queries.study(connection).spec)
+    return ledger, spec
+
+
+def ledger_of(folder: Path) -> Ledger:
+    """Return the ledger in a study's folder. Raises NotFoundError."""
+    if not folder.is_dir():
+        raise NotFoundError(f"no folder {folder}; studies are named by their folder, see runs/")
+    if not (folder / LEDGER).is_file():
+        raise NotFoundError(f"{folder} holds no study: there is no {LEDGER} in it")
+    return open_ledger(folder / LEDGER)
+
+
+def _make(folder: Path) -> None:
+    try:
+        for name in _FOLDERS:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(f"cannot write to {folder}: {error.strerror}; give --folder") from error
+    if not os.access(folder, os.W_OK):
+        raise StateError(f"cannot write to {folder}; give --folder")
+
+
+def check_version(ledger: Ledger) -> None:
+    """Refuse a study of another version. Raises SpecError that names both."""
+    with ledger.reading() as connection:
+        written = queries.study(connection).version
+    if written != code_version():
+        raise SpecError(
+            f"the study was begun with emsearch {written}, and this is {code_version()}; "
+            "install that version again, or launch a new study"
+        )

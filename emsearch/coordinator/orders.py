@@ -1,0 +1,165 @@
+"""Writing orders from the ledger's rows, and clearing away what orders left on disk."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import Connection
+
+from emsearch.ledger import listings, queries
+from emsearch.ledger.rows import AnyRow
+from emsearch.records.candidate import Origin, Recipe
+from emsearch.records.dataset import Dataset, VolumeRecord
+from emsearch.records.order import (
+    TASKS,
+    EnsembleOrder,
+    ImportOrder,
+    Member,
+    Order,
+    Task,
+    TrainOrder,
+)
+from emsearch.records.spec import StudySpec, z_range
+from emsearch.records.trial import Cause
+from emsearch.records.version import code_version
+
+__all__ = ["OrderWriter", "evaluation_steps"]
+
+_DATASET = TypeAdapter(Dataset)
+_RECIPE = TypeAdapter(Recipe)
+_VOLUME = TypeAdapter(VolumeRecord)
+
+
+def evaluation_steps(spec: StudySpec) -> tuple[int, ...]:
+    """Return the steps after which a trial is scored: the rungs, and evenly over the horizon."""
+    horizon = spec.search.rungs[-1]
+    count = min(spec.training.evaluations, horizon)
+    evenly = {round(horizon * (i + 1) / count) for i in range(count)}
+    return tuple(sorted(evenly | set(spec.search.rungs)))
+
+
+class OrderWriter:
+    """Turns rows into orders for workers."""
+
+    def __init__(self, folder: Path, spec: StudySpec) -> None:
+        self._folder = folder
+        self._spec = spec
+        self._evaluate_at = evaluation_steps(spec)
+
+    def order(self, connection: Connection, number: int) -> Order:
+        """Return the order of that number, complete."""
+        row = queries.order(connection, number)
+        training = row.kind == "train"
+        task = self._training(connection, row) if training else _stored(row)
+        return Order(
+            number=number,
+            folder=trial_folder(row.trial_id) if training else f"tasks/{row.kind}-{number:06d}",
+            kind=row.kind,
+            task=task,
+            version=code_version(),
+            threads=self._spec.cluster.threads,
+        )
+
+    def imports(self) -> list[ImportOrder]:
+        """Return what is to be imported."""
+        section = self._spec.dataset
+        return [
+            ImportOrder(
+                name=volume.name,
+                image=str(volume.image),
+                labels=str(volume.labels),
+                classes=section.classes,
+                voxel_nm=section.voxel_nm,
+                train=z_range(volume.train) if volume.train else None,
+                validation=z_range(volume.validation) if volume.validation else None,
+                test=z_range(volume.test) if volume.test else None,
+                ignore_label=section.ignore_label,
+            )
+            for volume in section.volumes
+        ]
+
+    def dataset(self, connection: Connection, study_id: int) -> dict[str, Any]:
+        """Return the dataset that the finished imports make, as JSON values."""
+        imported = {
+            row.result["volume"]["name"]: _VOLUME.validate_python(row.result["volume"])
+            for row in listings.attempts_of_trials(connection, study_id)
+            if row.kind == "import" and row.cause == Cause.COMPLETED
+        }
+        dataset = Dataset(
+            classes=self._spec.dataset.classes,
+            volumes=tuple(imported[volume.name] for volume in self._spec.dataset.volumes),
+            ignore_label=self._spec.dataset.ignore_label,
+        )
+        return asdict(dataset)
+
+    def combination(self, connection: Connection, study_id: int) -> EnsembleOrder:
+        """Return the order that selects the ensemble from the study's trained trials."""
+        section = self._spec.ensemble
+        trained = [_member(row) for row in queries.member_trials(connection, study_id)]
+        baselines = [member for member in trained if member.is_baseline]
+        others = [member for member in trained if not member.is_baseline]
+        pool = sorted(others[: section.pool] + baselines, key=lambda member: -member.score)
+        return EnsembleOrder(
+            pool=tuple(pool),
+            baselines=tuple(sorted(baselines, key=lambda member: member.trial))[: section.size],
+            size=section.size,
+            dataset=self._dataset(connection),
+            study=self._spec.study.name,
+            device=self._spec.training.device,
+        )
+
+    def prune(self, trial: int, *, keep_newest: bool) -> None:
+        """Remove a trial's checkpoints, but for the newest where that is asked."""
+        attempts = self._folder / trial_folder(trial) / "attempts"
+        checkpoints = sorted(attempts.glob("*/checkpoint-*.pt"), key=lambda path: path.name)
+        for path in _all_but_newest(checkpoints) if keep_newest else checkpoints:
+            path.unlink(missing_ok=True)
+
+    def _dataset(self, connection: Connection) -> Dataset:
+        return _DATASET.validate_python(queries.study(connection).dataset)
+
+    def _training(self, connection: Connection, row: AnyRow) -> TrainOrder:
+        facts = queries.train_facts(connection, row.id)
+        training = self._spec.training
+        return TrainOrder(
+            trial=facts.trial,
+            tree=facts.structure,
+            recipe=_RECIPE.validate_python(facts.recipe),
+            seed=facts.seed,
+            dataset=self._dataset(connection),
+            horizon=self._spec.search.rungs[-1],
+            until_step=facts.until_step,
+            evaluate_at=self._evaluate_at,
+            checkpoint_every_s=training.checkpoint_every_s,
+            device=training.device,
+        )
+
+
+def trial_folder(trial: int) -> str:
+    """Return a trial's folder, relative to the study's."""
+    return f"trials/{trial:06d}"
+
+
+def _stored(row: AnyRow) -> Task:
+    task: Task = TypeAdapter(TASKS[row.kind]).validate_python(row.task)
+    return task
+
+
+def _member(row: AnyRow) -> Member:
+    return Member(
+        trial=row.id,
+        candidate=row.candidate,
+        tree=row.structure,
+        weights=row.weights,
+        patch_zyx=_RECIPE.validate_python(row.recipe).patch_zyx,
+        score=row.score,
+        is_baseline=row.origin == Origin.BASELINE,
+        seed=row.seed,
+    )
+
+
+def _all_but_newest(checkpoints: Sequence[Path]) -> Sequence[Path]:
+    """Return those with fewer steps than the newest: equal ones may belong to a live attempt."""
+    return [path for path in checkpoints if path.name < checkpoints[-1].name]

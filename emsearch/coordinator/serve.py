@@ -1,0 +1,132 @@
+"""The loop: observe, decide, act. It may be killed at any instant and started again anywhere."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from emsearch.coordinator.act import Actor
+from emsearch.coordinator.decide import decide
+from emsearch.coordinator.folder import check_version
+from emsearch.coordinator.inbox import clear, read_inbox
+from emsearch.coordinator.rankings import refresh_rankings
+from emsearch.coordinator.view import Plan, read_view
+from emsearch.execution.executor import Executor, JobReport, JobState
+from emsearch.ledger import intake, queries
+from emsearch.ledger.store import Lease, Ledger
+from emsearch.records.spec import StudySpec
+from emsearch.records.trial import Stage
+
+__all__ = ["Coordinator", "serve"]
+
+_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.5
+_LEAVE_S = 60.0  # what workers are given to leave a checkpoint when the coordinator is stopped
+_RENEW_S = 15.0
+
+
+class Coordinator:
+    """One coordinator of one study, holding its lease."""
+
+    def __init__(
+        self, ledger: Ledger, lease: Lease, executor: Executor, folder: Path, spec: StudySpec
+    ) -> None:
+        self._ledger = ledger
+        self._lease = lease
+        self._executor = executor
+        self._inbox = folder / "inbox"
+        self._plan = Plan.of(spec)
+        self._actor = Actor(ledger, lease, executor, folder, spec)
+        self._renewed_s = 0.0
+
+    def cycle(self) -> tuple[Stage, bool]:
+        """Observe, decide, act once; return the stage and whether anything happened."""
+        reports = self._reports()  # before the inbox: what a dead job said is in there by then
+        heard = self._take_in()
+        with self._ledger.reading() as connection:
+            view = read_view(connection, self._plan, reports, time.time())
+        actions = decide(view)
+        for action in actions:
+            self._actor.act(action)
+        if heard or actions:
+            self._refresh()
+        elif time.monotonic() - self._renewed_s > _RENEW_S:
+            self._renew()
+        return view.stage, bool(heard or actions)
+
+    def leave(self) -> None:
+        """Ask all jobs to leave a checkpoint, wait for them, and take in what they say."""
+        handles = self._handles()
+        self._executor.stop(handles)
+        deadline = time.monotonic() + _LEAVE_S
+        while time.monotonic() < deadline and self._any_alive(handles):
+            time.sleep(_LONGEST_WAIT_S)
+        while self._take_in():
+            pass
+
+    def _reports(self) -> dict[str, JobReport]:
+        handles = self._handles()
+        return self._executor.reports(handles) if handles else {}
+
+    def _handles(self) -> dict[str, str]:
+        with self._ledger.reading() as connection:
+            jobs = queries.live_jobs(connection, self._lease.study_id)
+        return {job.token: job.handle for job in jobs if job.handle is not None}
+
+    def _any_alive(self, handles: dict[str, str]) -> bool:
+        reports = self._executor.reports(handles).values()
+        return any(report.state == JobState.ALIVE for report in reports)
+
+    def _take_in(self) -> int:
+        events = read_inbox(self._inbox)
+        if not events:
+            return 0
+        with self._ledger.writing(self._lease) as connection:
+            intake.take_in(connection, self._lease.study_id, events)
+        clear(self._inbox, events)
+        return len(events)
+
+    def _refresh(self) -> None:
+        with self._ledger.writing(self._lease) as connection:
+            refresh_rankings(connection, self._lease.study_id, self._plan.rungs)
+        self._renewed_s = time.monotonic()
+
+    def _renew(self) -> None:
+        with self._ledger.writing(self._lease):
+            self._renewed_s = time.monotonic()
+
+
+def serve(
+    ledger: Ledger,
+    executor: Executor,
+    folder: Path,
+    spec: StudySpec,
+    on_cycle: Callable[[], None] = lambda: None,
+) -> Stage:
+    """Coordinate a study until it ends; return the stage that it ended in.
+
+    Interrupted (Ctrl-C), it asks the workers to leave their checkpoints, waits for them and raises
+    KeyboardInterrupt again. Raises LeaseError where another coordinator holds the study.
+    """
+    check_version(ledger)
+    with ledger.reading() as connection:
+        study_id = queries.study(connection).id
+    lease = ledger.acquire(study_id)
+    coordinator = Coordinator(ledger, lease, executor, folder, spec)
+    try:
+        return _loop(coordinator, on_cycle)
+    except KeyboardInterrupt:
+        coordinator.leave()
+        raise
+    finally:
+        ledger.release(lease)
+
+
+def _loop(coordinator: Coordinator, on_cycle: Callable[[], None]) -> Stage:
+    wait_s = _SHORTEST_WAIT_S
+    while True:
+        stage, happened = coordinator.cycle()
+        on_cycle()
+        if stage in {Stage.FINISHED, Stage.FAILED}:
+            return stage
+        wait_s = _SHORTEST_WAIT_S if happened else min(wait_s * 1.5, _LONGEST_WAIT_S)
+        if not happened:
+            time.sleep(wait_s)

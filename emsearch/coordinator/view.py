@@ -1,0 +1,215 @@
+"""All that a decision rests on, read at one moment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from emsearch.execution.executor import JobReport
+from emsearch.ledger import queries
+from emsearch.ledger.rows import AnyRow
+from emsearch.records.candidate import Origin
+from emsearch.records.spec import StudySpec
+from emsearch.records.trial import Cause, OrderState, Stage, TrialState
+
+__all__ = ["Ended", "Job", "Plan", "TrialView", "Tuning", "View", "Waiting", "read_view"]
+
+_MOST_WAITING = 2000  # orders looked at in a cycle: its cost must not grow with the study
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What the study file fixes."""
+
+    volumes: int
+    candidates: int
+    repeats: int
+    rungs: tuple[int, ...]
+    keep: float
+    survivors: int
+    tune_trials: int
+    tune_batch: int
+    max_jobs: int
+    min_job_s: float
+
+    @classmethod
+    def of(cls, spec: StudySpec) -> "Plan":
+        """Return the plan that a study file asks for."""
+        return cls(
+            volumes=len(spec.dataset.volumes),
+            candidates=spec.search.candidates,
+            repeats=spec.search.repeats,
+            rungs=spec.search.rungs,
+            keep=spec.search.keep,
+            survivors=spec.tune.survivors,
+            tune_trials=spec.tune.trials,
+            tune_batch=spec.tune.batch,
+            max_jobs=spec.cluster.max_jobs,
+            min_job_s=spec.cluster.min_job_s,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """An order that no job carries."""
+
+    number: int
+    expected_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A job that is not known to be over."""
+
+    token: str
+    handle: str | None
+    """None: committed to, but perhaps never submitted."""
+    report: JobReport | None
+    """None where it has no handle."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """An ended attempt whose consequences have not been drawn."""
+
+    attempt: int
+    order: int
+    order_state: OrderState
+    kind: str
+    trial: int | None
+    cause: Cause
+    had_started: bool
+    causes_before: tuple[Cause, ...]
+    """Of the order's earlier attempts that had started."""
+    detail: str
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialView:
+    """A trial of the search."""
+
+    number: int
+    candidate: int
+    is_baseline: bool
+    state: TrialState
+    until_step: int
+    score: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tuning:
+    """How far the tuning of a survivor is."""
+
+    survivor: int
+    asked: int
+    unfinished: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """All that a decision may rest on, read at one moment."""
+
+    now_s: float
+    stage: Stage
+    is_paused: bool
+    plan: Plan
+    jobs: tuple[Job, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    ended: tuple[Ended, ...] = ()
+    imports: tuple[OrderState, ...] = ()
+    """Of the volumes; empty until their imports have been ordered."""
+    candidates_drawn: int = 0
+    live: tuple[TrialView, ...] = ()
+    """Trials without a verdict."""
+    completed: tuple[TrialView, ...] = ()
+    """Trials at the horizon; read only when none is live."""
+    tunings: tuple[Tuning, ...] = ()
+    combining: tuple[OrderState, ...] = ()
+    """Of the ensemble's orders."""
+
+
+def read_view(
+    connection: Connection,
+    plan: Plan,
+    reports: Mapping[str, JobReport],
+    now_s: float,
+) -> View:
+    """Return the view of the ledger's study; `reports` are what the cluster says of its jobs."""
+    study = queries.study(connection)
+    live = tuple(_trial(row) for row in queries.live_trials(connection, study.id))
+    stage = Stage(study.stage)
+    return View(
+        now_s=now_s,
+        stage=stage,
+        is_paused=bool(study.paused_why),
+        plan=plan,
+        jobs=tuple(
+            Job(token=row.token, handle=row.handle, report=reports.get(row.token))
+            for row in queries.live_jobs(connection, study.id)
+        ),
+        waiting=tuple(
+            Waiting(number=row.id, expected_s=row.expected_s)
+            for row in queries.waiting_orders(connection, study.id, _MOST_WAITING)
+        ),
+        ended=_ended(connection, study.id),
+        imports=_states(connection, study.id, "import"),
+        candidates_drawn=queries.last_draw(connection, study.id)[0],
+        live=live,
+        completed=() if live else _completed(connection, study.id),
+        tunings=_tunings(connection, study.id) if stage == Stage.TUNING else (),
+        combining=_states(connection, study.id, "ensemble"),
+    )
+
+
+def _ended(connection: Connection, study_id: int) -> tuple[Ended, ...]:
+    return tuple(
+        Ended(
+            attempt=row.id,
+            order=row.order_id,
+            order_state=OrderState(row.order_state),
+            kind=row.kind,
+            trial=row.trial_id,
+            cause=Cause(row.cause),
+            had_started=row.started_s is not None,
+            causes_before=tuple(
+                Cause(cause) for cause in queries.causes_before(connection, row.id, row.order_id)
+            ),
+            detail=row.detail,
+            result=row.result or {},
+        )
+        for row in queries.ended_attempts(connection, study_id)
+    )
+
+
+def _states(connection: Connection, study_id: int, kind: str) -> tuple[OrderState, ...]:
+    rows = queries.orders_of_kind(connection, study_id, kind)
+    return tuple(OrderState(row.state) for row in rows)
+
+
+def _completed(connection: Connection, study_id: int) -> tuple[TrialView, ...]:
+    rows = queries.trials_of(connection, study_id, TrialState.COMPLETED)
+    return tuple(_trial(row) for row in rows if row.origin != Origin.TUNED)
+
+
+def _trial(row: AnyRow) -> TrialView:
+    return TrialView(
+        number=row.id,
+        candidate=row.candidate,
+        is_baseline=row.origin == Origin.BASELINE,
+        state=TrialState(row.state),
+        until_step=row.until_step,
+        score=row.score,
+    )
+
+
+def _tunings(connection: Connection, study_id: int) -> tuple[Tuning, ...]:
+    chosen = queries.decisions(connection, study_id, "survivors")[-1].facts["survivors"]
+    over = {TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
+    tunings = []
+    for survivor in chosen:
+        states = [TrialState(row.state) for row in queries.tuned(connection, study_id, survivor)]
+        unfinished = sum(state not in over for state in states)
+        tunings.append(Tuning(survivor=survivor, asked=len(states), unfinished=unfinished))
+    return tuple(tunings)

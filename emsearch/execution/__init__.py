@@ -1,0 +1,1 @@
+"""Where jobs run: each executor hides its cluster."""

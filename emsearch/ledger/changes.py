@@ -1,0 +1,266 @@
+"""What the coordinator writes. Every function takes a connection from `Ledger.writing`.
+
+Names of orders in the ledger are their row numbers. A move of a state is one conditional UPDATE.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.dialects import sqlite
+
+from emsearch.ledger.rows import insert_row
+from emsearch.ledger.tables import (
+    AttemptRow,
+    CandidateRow,
+    DecisionRow,
+    EnsembleRow,
+    JobRow,
+    MemberRow,
+    OrderRow,
+    RankingRow,
+    StudyRow,
+    TreeRow,
+    TrialRow,
+)
+from emsearch.records.candidate import Candidate
+from emsearch.records.event import AttemptName
+from emsearch.records.trial import MOVES, AttemptState, OrderState, TrialState
+
+__all__ = [
+    "add_candidate",
+    "add_ensemble",
+    "add_order",
+    "add_trial",
+    "advance",
+    "begin_job",
+    "end_job",
+    "job_was_submitted",
+    "move_order",
+    "move_trial",
+    "record_decision",
+    "set_dataset",
+    "set_rankings",
+    "settle_attempt",
+]
+
+
+def add_candidate(
+    connection: Connection,
+    study_id: int,
+    candidate: Candidate,
+    arithmetic: Mapping[str, Any],
+    draw: int | None = None,
+) -> int:
+    """Insert a candidate, and its tree where it is new; return the candidate's row.
+
+    `arithmetic` holds parameters, flops, memory_gb and step_s of the tree.
+    """
+    digest = candidate.tree.digest()
+    connection.execute(
+        sqlite.insert(TreeRow)
+        .values(
+            digest=digest,
+            family=candidate.tree.family,
+            structure=candidate.tree.to_dict(),
+            **arithmetic,
+        )
+        .on_conflict_do_nothing(index_elements=[TreeRow.digest])
+    )
+    return insert_row(
+        connection,
+        CandidateRow,
+        {
+            "study_id": study_id,
+            "number": candidate.number,
+            "tree_digest": digest,
+            "recipe": asdict(candidate.recipe),
+            "recipe_digest": candidate.recipe.digest(),
+            "origin": candidate.origin,
+            "parent": candidate.parent,
+            "draw": draw,
+        },
+    )
+
+
+def add_trial(  # noqa: PLR0913 - a row's columns
+    connection: Connection,
+    study_id: int,
+    candidate_id: int,
+    *,
+    repeat: int,
+    seed: int,
+    until_step: int,
+    expected_s: float,
+) -> int:
+    """Insert a waiting trial with the order that carries it to `until_step`; return its row."""
+    inserted = insert_row(
+        connection,
+        TrialRow,
+        {
+            "study_id": study_id,
+            "candidate_id": candidate_id,
+            "repeat": repeat,
+            "seed": seed,
+            "state": TrialState.WAITING,
+            "until_step": until_step,
+        },
+    )
+    trial_id = inserted
+    values = {"trial_id": trial_id, "until_step": until_step, "expected_s": expected_s}
+    add_order(connection, study_id, "train", values)
+    return trial_id
+
+
+def add_order(connection: Connection, study_id: int, kind: str, values: Mapping[str, Any]) -> int:
+    """Insert a waiting order and return its number; `values` are further columns of `orders`."""
+    return insert_row(
+        connection,
+        OrderRow,
+        dict(
+            study_id=study_id, kind=kind, state=OrderState.WAITING, **{"expected_s": 0.0, **values}
+        ),
+    )
+
+
+def move_trial(
+    connection: Connection,
+    trial_id: int,
+    old: TrialState,
+    new: TrialState,
+    values: Mapping[str, Any] | None = None,
+) -> bool:
+    """Move a trial from `old` to `new`; False if it was not in `old` any more."""
+    assert new in MOVES[old], f"{old} -> {new} is no move of a trial"  # noqa: S101 - for ourselves
+    moved = connection.execute(
+        update(TrialRow)
+        .where(TrialRow.id == trial_id, TrialRow.state == old)
+        .values(state=new, **(values or {}))
+    )
+    return moved.rowcount == 1
+
+
+def move_order(
+    connection: Connection, order_id: int, old: OrderState, new: OrderState, detail: str = ""
+) -> bool:
+    """Move an order from `old` to `new`; False if it was not in `old` any more."""
+    moved = connection.execute(
+        update(OrderRow)
+        .where(OrderRow.id == order_id, OrderRow.state == old)
+        .values(state=new, detail=detail)
+    )
+    return moved.rowcount == 1
+
+
+def begin_job(
+    connection: Connection, study_id: int, token: str, orders: Sequence[int], now_s: float
+) -> dict[int, int]:
+    """Commit to a job before it is submitted; return the attempt row of each of its orders.
+
+    Orders that wait no more are left out.
+    """
+    inserted = insert_row(
+        connection, JobRow, {"study_id": study_id, "token": token, "created_s": now_s}
+    )
+    job_id = inserted
+    attempts = {}
+    for order in orders:
+        if not move_order(connection, order, OrderState.WAITING, OrderState.RUNNING):
+            continue
+        name = AttemptName(token=token, index=0, order=order, restart=0)
+        row = insert_row(
+            connection,
+            AttemptRow,
+            {
+                "name": str(name),
+                "order_id": order,
+                "job_id": job_id,
+                "state": AttemptState.SUBMITTING,
+            },
+        )
+        attempts[order] = row
+        trial_id = connection.scalar(select(OrderRow.trial_id).where(OrderRow.id == order))
+        if trial_id is not None:
+            move_trial(connection, trial_id, TrialState.WAITING, TrialState.RUNNING)
+    return attempts
+
+
+def job_was_submitted(connection: Connection, token: str, handle: str) -> None:
+    """Note the cluster's name for a job."""
+    job_id = connection.scalar(select(JobRow.id).where(JobRow.token == token))
+    connection.execute(update(JobRow).where(JobRow.id == job_id).values(handle=handle))
+    connection.execute(
+        update(AttemptRow)
+        .where(AttemptRow.job_id == job_id, AttemptRow.state == AttemptState.SUBMITTING)
+        .values(state=AttemptState.QUEUED)
+    )
+
+
+def end_job(connection: Connection, token: str, now_s: float) -> None:
+    """Note that a job is over."""
+    connection.execute(update(JobRow).where(JobRow.token == token).values(ended_s=now_s))
+
+
+def settle_attempt(connection: Connection, attempt_id: int) -> bool:
+    """Note that what follows from an attempt's end has been done; False if it had been."""
+    settled = connection.execute(
+        update(AttemptRow)
+        .where(AttemptRow.id == attempt_id, AttemptRow.settled.is_(False))
+        .values(settled=True)
+    )
+    return settled.rowcount == 1
+
+
+def advance(connection: Connection, study_id: int, values: Mapping[str, Any]) -> None:
+    """Set columns of a study, such as its stage."""
+    connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(**values))
+
+
+def set_dataset(connection: Connection, study_id: int, dataset: Mapping[str, Any]) -> None:
+    """Write what the imported volumes are."""
+    advance(connection, study_id, {"dataset": dict(dataset)})
+
+
+def record_decision(
+    connection: Connection, study_id: int, kind: str, facts: Mapping[str, Any], now_s: float
+) -> None:
+    """Keep a decision that rested on results, with these results."""
+    connection.execute(
+        insert(DecisionRow).values(study_id=study_id, at_s=now_s, kind=kind, facts=dict(facts))
+    )
+
+
+def set_rankings(
+    connection: Connection, study_id: int, rankings: Iterable[Mapping[str, Any]]
+) -> None:
+    """Replace a study's rankings; each is a row of `rankings` without the study."""
+    connection.execute(delete(RankingRow).where(RankingRow.study_id == study_id))
+    rows = [{"study_id": study_id, **ranking} for ranking in rankings]
+    if rows:
+        connection.execute(insert(RankingRow), rows)
+
+
+def add_ensemble(connection: Connection, study_id: int, entry: Mapping[str, Any]) -> None:
+    """Insert an ensemble or rival with its members, as the ensemble order's result tells it."""
+    known = {"name", "kind", "method", "validation", "test", "members"}
+    inserted = insert_row(
+        connection,
+        EnsembleRow,
+        {
+            "study_id": study_id,
+            "name": entry["name"],
+            "kind": entry["kind"],
+            "method": entry.get("method", ""),
+            "validation": entry.get("validation"),
+            "test": entry.get("test"),
+            "facts": {key: value for key, value in entry.items() if key not in known},
+        },
+    )
+    number = inserted
+    rows = [
+        {"ensemble_id": number, "trial_id": member["trial"], "weight": member["weight"]}
+        for member in entry.get("members", ())
+    ]
+    if rows:
+        connection.execute(insert(MemberRow), rows)

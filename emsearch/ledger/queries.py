@@ -1,0 +1,310 @@
+"""What the coordinator reads. Every function takes a connection from `Ledger.reading`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from emsearch.errors import NotFoundError
+from emsearch.ledger.rows import AnyRow, Rows
+from emsearch.ledger.tables import (
+    AttemptRow,
+    CandidateRow,
+    DecisionRow,
+    EvaluationRow,
+    JobRow,
+    OrderRow,
+    StudyRow,
+    TreeRow,
+    TrialRow,
+)
+from emsearch.records.trial import OVER, AttemptState, OrderState, TrialState
+
+__all__ = [
+    "attempts_of_job",
+    "candidate_id",
+    "candidates",
+    "causes_before",
+    "decisions",
+    "ended_attempts",
+    "evaluations_at",
+    "last_draw",
+    "live_jobs",
+    "live_trials",
+    "member_trials",
+    "order",
+    "orders_of_kind",
+    "step_s",
+    "study",
+    "train_facts",
+    "trials_of",
+    "tuned",
+    "waiting_orders",
+]
+
+
+def study(connection: Connection) -> AnyRow:
+    """Return the ledger's study. Raises NotFoundError where it holds none."""
+    row = connection.execute(select(StudyRow.__table__)).first()
+    if row is None:
+        raise NotFoundError("the ledger holds no study; launch it again")
+    return row
+
+
+def live_jobs(connection: Connection, study_id: int) -> Rows:
+    """Return token, handle, created_s of the jobs that are not known to be over."""
+    return connection.execute(
+        select(JobRow.token, JobRow.handle, JobRow.created_s)
+        .where(JobRow.study_id == study_id, JobRow.ended_s.is_(None))
+        .order_by(JobRow.id)
+    ).all()
+
+
+def decisions(connection: Connection, study_id: int, kind: str) -> Rows:
+    """Return the decisions of a kind, in the order in which they were made."""
+    return connection.execute(
+        select(DecisionRow.at_s, DecisionRow.facts)
+        .where(DecisionRow.study_id == study_id, DecisionRow.kind == kind)
+        .order_by(DecisionRow.id)
+    ).all()
+
+
+def attempts_of_job(connection: Connection, token: str) -> Rows:
+    """Return id, name, order_id, state, started_s of a job's attempts that have not ended."""
+    return connection.execute(
+        select(
+            AttemptRow.id,
+            AttemptRow.name,
+            AttemptRow.order_id,
+            AttemptRow.state,
+            AttemptRow.started_s,
+        )
+        .join(JobRow, JobRow.id == AttemptRow.job_id)
+        .where(JobRow.token == token, AttemptRow.state != AttemptState.ENDED)
+        .order_by(AttemptRow.id)
+    ).all()
+
+
+def waiting_orders(connection: Connection, study_id: int, most: int) -> Rows:
+    """Return id, kind, expected_s of at most `most` orders that wait for a job, longest first."""
+    return connection.execute(
+        select(OrderRow.id, OrderRow.kind, OrderRow.expected_s)
+        .where(OrderRow.study_id == study_id, OrderRow.state == OrderState.WAITING)
+        .order_by(OrderRow.expected_s.desc(), OrderRow.id)
+        .limit(most)
+    ).all()
+
+
+def ended_attempts(connection: Connection, study_id: int) -> Rows:
+    """Return the ended attempts whose consequences have not been drawn, with their orders.
+
+    `before` holds the causes of the same order's earlier attempts that had started.
+    """
+    return connection.execute(
+        select(
+            AttemptRow.id,
+            AttemptRow.order_id,
+            AttemptRow.cause,
+            AttemptRow.started_s,
+            AttemptRow.detail,
+            AttemptRow.result,
+            OrderRow.kind,
+            OrderRow.trial_id,
+            OrderRow.state.label("order_state"),
+            OrderRow.until_step,
+        )
+        .join(OrderRow, OrderRow.id == AttemptRow.order_id)
+        .where(
+            OrderRow.study_id == study_id,
+            AttemptRow.state == AttemptState.ENDED,
+            AttemptRow.settled.is_(False),
+        )
+        .order_by(AttemptRow.id)
+    ).all()
+
+
+def causes_before(connection: Connection, attempt_id: int, order_id: int) -> list[str]:
+    """Return the causes of the earlier attempts of an order that had started."""
+    return list(
+        connection.scalars(
+            select(AttemptRow.cause).where(
+                AttemptRow.order_id == order_id,
+                AttemptRow.id < attempt_id,
+                AttemptRow.cause.is_not(None),
+                AttemptRow.started_s.is_not(None),
+            )
+        )
+    )
+
+
+_TRIAL = (
+    TrialRow.id,
+    TrialRow.repeat,
+    TrialRow.state,
+    TrialRow.until_step,
+    TrialRow.step,
+    TrialRow.score,
+    TrialRow.seed,
+    TrialRow.weights,
+    TrialRow.cause,
+    TrialRow.detail,
+    TrialRow.train_s,
+    CandidateRow.number.label("candidate"),
+    CandidateRow.origin,
+    CandidateRow.parent,
+)
+
+
+def live_trials(connection: Connection, study_id: int) -> Rows:
+    """Return the trials that have no verdict yet."""
+    return _trials(connection, TrialRow.study_id == study_id, TrialRow.state.not_in([*OVER]))
+
+
+def trials_of(connection: Connection, study_id: int, *states: TrialState) -> Rows:
+    """Return the trials in one of `states`; all of them where none is given."""
+    wanted = [TrialRow.study_id == study_id]
+    if states:
+        wanted.append(TrialRow.state.in_(states))
+    return _trials(connection, *wanted)
+
+
+def tuned(connection: Connection, study_id: int, parent: int) -> Rows:
+    """Return the trials of candidates tuned from `parent`, with their recipes, in order."""
+    return connection.execute(
+        select(*_TRIAL, CandidateRow.recipe)
+        .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
+        .where(TrialRow.study_id == study_id, CandidateRow.parent == parent)
+        .order_by(CandidateRow.number, TrialRow.repeat)
+    ).all()
+
+
+def _trials(connection: Connection, *wanted: Any) -> Rows:
+    return connection.execute(
+        select(*_TRIAL)
+        .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
+        .where(*wanted)
+        .order_by(CandidateRow.number, TrialRow.repeat)
+    ).all()
+
+
+def last_draw(connection: Connection, study_id: int) -> tuple[int, int]:
+    """Return how many random candidates there are, and the number of the last tree drawn or -1."""
+    row = connection.execute(
+        select(func.count(), func.max(CandidateRow.draw)).where(
+            CandidateRow.study_id == study_id, CandidateRow.draw.is_not(None)
+        )
+    ).one()
+    return int(row[0]), -1 if row[1] is None else int(row[1])
+
+
+def candidate_id(connection: Connection, study_id: int, number: int) -> int:
+    """Return the row of a candidate. Raises NotFoundError."""
+    row = connection.scalar(
+        select(CandidateRow.id).where(
+            CandidateRow.study_id == study_id, CandidateRow.number == number
+        )
+    )
+    if row is None:
+        raise NotFoundError(f"no candidate {number} in this study; `leaderboard` lists them")
+    return int(row)
+
+
+def candidates(connection: Connection, study_id: int, *numbers: int) -> Rows:
+    """Return candidates with their trees, by number; all of them where no number is given."""
+    wanted = [CandidateRow.study_id == study_id]
+    if numbers:
+        wanted.append(CandidateRow.number.in_(numbers))
+    return connection.execute(
+        select(
+            CandidateRow.id,
+            CandidateRow.number,
+            CandidateRow.origin,
+            CandidateRow.parent,
+            CandidateRow.recipe,
+            TreeRow.digest,
+            TreeRow.family,
+            TreeRow.structure,
+            TreeRow.parameters,
+            TreeRow.flops,
+            TreeRow.memory_gb,
+            TreeRow.step_s,
+        )
+        .join(TreeRow, TreeRow.digest == CandidateRow.tree_digest)
+        .where(*wanted)
+        .order_by(CandidateRow.number)
+    ).all()
+
+
+def train_facts(connection: Connection, order_id: int) -> AnyRow:
+    """Return what a training's order is written from: its trial, candidate and tree."""
+    return connection.execute(
+        select(
+            TrialRow.id.label("trial"),
+            TrialRow.seed,
+            OrderRow.until_step,
+            CandidateRow.recipe,
+            TreeRow.structure,
+        )
+        .join(TrialRow, TrialRow.id == OrderRow.trial_id)
+        .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
+        .join(TreeRow, TreeRow.digest == CandidateRow.tree_digest)
+        .where(OrderRow.id == order_id)
+    ).one()
+
+
+def step_s(connection: Connection, trial_id: int) -> float:
+    """Return the predicted seconds of a trial's training step."""
+    predicted = connection.scalar(
+        select(TreeRow.step_s)
+        .join(CandidateRow, CandidateRow.tree_digest == TreeRow.digest)
+        .join(TrialRow, TrialRow.candidate_id == CandidateRow.id)
+        .where(TrialRow.id == trial_id)
+    )
+    return float(predicted or 0.0)
+
+
+def orders_of_kind(connection: Connection, study_id: int, kind: str) -> Rows:
+    """Return id, state, detail of the orders of a kind."""
+    return connection.execute(
+        select(OrderRow.id, OrderRow.state, OrderRow.detail, OrderRow.task)
+        .where(OrderRow.study_id == study_id, OrderRow.kind == kind)
+        .order_by(OrderRow.id)
+    ).all()
+
+
+def order(connection: Connection, order_id: int) -> AnyRow:
+    """Return an order."""
+    return connection.execute(select(OrderRow.__table__).where(OrderRow.id == order_id)).one()
+
+
+def evaluations_at(connection: Connection, study_id: int, steps: Sequence[int]) -> Rows:
+    """Return candidate, trial, step, mean_iou of the evaluations at the given rungs."""
+    return connection.execute(
+        select(
+            CandidateRow.number.label("candidate"),
+            CandidateRow.id.label("candidate_id"),
+            TrialRow.id.label("trial"),
+            EvaluationRow.step,
+            EvaluationRow.mean_iou,
+        )
+        .join(TrialRow, TrialRow.id == EvaluationRow.trial_id)
+        .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
+        .where(TrialRow.study_id == study_id, EvaluationRow.step.in_(steps))
+        .order_by(CandidateRow.number, TrialRow.repeat, EvaluationRow.step)
+    ).all()
+
+
+def member_trials(connection: Connection, study_id: int, most: int | None = None) -> Rows:
+    """Return the trained trials that an ensemble can be made of, best first."""
+    return connection.execute(
+        select(*_TRIAL, CandidateRow.recipe, TreeRow.structure)
+        .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
+        .join(TreeRow, TreeRow.digest == CandidateRow.tree_digest)
+        .where(
+            TrialRow.study_id == study_id,
+            TrialRow.state == TrialState.COMPLETED,
+            TrialRow.weights.is_not(None),
+        )
+        .order_by(TrialRow.score.desc(), TrialRow.id)
+        .limit(most)
+    ).all()

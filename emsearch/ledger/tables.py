@@ -1,0 +1,254 @@
+"""The ledger's tables, in the design's words. Times are seconds since the epoch, UTC."""
+
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+__all__ = [
+    "AttemptRow",
+    "Base",
+    "CandidateRow",
+    "ClassScoreRow",
+    "DecisionRow",
+    "EnsembleRow",
+    "EvaluationRow",
+    "EventRow",
+    "JobRow",
+    "MemberRow",
+    "OrderRow",
+    "RankingRow",
+    "StudyRow",
+    "TreeRow",
+    "TrialRow",
+]
+
+
+class Base(DeclarativeBase):
+    """All tables of a ledger."""
+
+    type_annotation_map = {dict[str, Any]: JSON}  # noqa: RUF012 - SQLAlchemy reads it so
+
+
+class StudyRow(Base):
+    """A study, its stage, and the coordinator that holds it."""
+
+    __tablename__ = "studies"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    seed: Mapped[int]
+    spec: Mapped[dict[str, Any]]
+    dataset: Mapped[dict[str, Any] | None]
+    """The imported volumes; null until they are."""
+    version: Mapped[str]
+    """emsearch's version and commit that wrote it."""
+    stage: Mapped[str]
+    created_s: Mapped[float]
+    ended_s: Mapped[float | None]
+    paused_why: Mapped[str] = mapped_column(default="")
+    holder: Mapped[str] = mapped_column(default="")
+    """host:pid:start of the coordinator, empty when none."""
+    held_since_s: Mapped[float] = mapped_column(default=0.0)
+    renewed_s: Mapped[float] = mapped_column(default=0.0)
+    fence: Mapped[int] = mapped_column(default=0)
+    """Rises with every holder: one that was overtaken cannot write any more."""
+
+
+class TreeRow(Base):
+    """An architecture and its arithmetic."""
+
+    __tablename__ = "trees"
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    family: Mapped[str]
+    structure: Mapped[dict[str, Any]]
+    parameters: Mapped[int]
+    flops: Mapped[int]
+    memory_gb: Mapped[float]
+    step_s: Mapped[float]
+    """Predicted seconds of a training step."""
+
+
+class CandidateRow(Base):
+    """A tree with a recipe."""
+
+    __tablename__ = "candidates"
+    __table_args__ = (UniqueConstraint("study_id", "number"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    number: Mapped[int]
+    tree_digest: Mapped[str] = mapped_column(ForeignKey("trees.digest"))
+    recipe: Mapped[dict[str, Any]]
+    recipe_digest: Mapped[str]
+    origin: Mapped[str]
+    parent: Mapped[int | None]
+    """Number of the survivor whose tree it has."""
+    draw: Mapped[int | None]
+    """Which random tree of the study it is; duplicates were passed over."""
+
+
+class TrialRow(Base):
+    """One training of one candidate with one seed."""
+
+    __tablename__ = "trials"
+    __table_args__ = (
+        UniqueConstraint("candidate_id", "repeat"),
+        Index("trials_by_state", "study_id", "state"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    candidate_id: Mapped[int] = mapped_column(ForeignKey("candidates.id"), index=True)
+    repeat: Mapped[int]
+    seed: Mapped[int]
+    state: Mapped[str]
+    until_step: Mapped[int]
+    """The rung that it is on its way to, or waits at."""
+    step: Mapped[int] = mapped_column(default=0)
+    score: Mapped[float | None]
+    """Mean IoU on validation at the last rung that it reached."""
+    weights: Mapped[str | None]
+    cause: Mapped[str | None]
+    """Why it failed: a cause of an attempt."""
+    detail: Mapped[str] = mapped_column(default="")
+    train_s: Mapped[float] = mapped_column(default=0.0)
+
+
+class JobRow(Base):
+    """One submission to the cluster."""
+
+    __tablename__ = "jobs"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    token: Mapped[str] = mapped_column(unique=True)
+    handle: Mapped[str | None]
+    """The cluster's name for it; null until it is known to have been submitted."""
+    created_s: Mapped[float]
+    ended_s: Mapped[float | None] = mapped_column(index=True)
+
+
+class OrderRow(Base):
+    """Something that a worker is to do, once."""
+
+    __tablename__ = "orders"
+    __table_args__ = (Index("orders_by_state", "study_id", "state"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    kind: Mapped[str]
+    trial_id: Mapped[int | None] = mapped_column(ForeignKey("trials.id"), index=True)
+    until_step: Mapped[int | None]
+    task: Mapped[dict[str, Any] | None]
+    """The task of an order that is no training; a training's follows from its trial."""
+    state: Mapped[str]
+    expected_s: Mapped[float]
+    detail: Mapped[str] = mapped_column(default="")
+
+
+class AttemptRow(Base):
+    """One try to carry an order out."""
+
+    __tablename__ = "attempts"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), index=True)
+    state: Mapped[str] = mapped_column(index=True)
+    cause: Mapped[str | None]
+    node: Mapped[str] = mapped_column(default="")
+    started_s: Mapped[float | None]
+    ended_s: Mapped[float | None]
+    first_step: Mapped[int | None]
+    """Step that it went on from."""
+    step: Mapped[int] = mapped_column(default=0)
+    detail: Mapped[str] = mapped_column(default="")
+    result: Mapped[dict[str, Any] | None]
+    """What its last event told."""
+    settled: Mapped[bool] = mapped_column(default=False)
+    """What follows from its end has been done."""
+
+
+class EvaluationRow(Base):
+    """A trial's score at a step."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (UniqueConstraint("trial_id", "step"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id"), index=True)
+    step: Mapped[int]
+    mean_iou: Mapped[float]
+    mean_iou_foreground: Mapped[float]
+    accuracy: Mapped[float]
+    loss: Mapped[float | None]
+    train_s: Mapped[float]
+    """Seconds of training up to the step, over all attempts."""
+
+
+class ClassScoreRow(Base):
+    """One class's overlap in an evaluation."""
+
+    __tablename__ = "class_scores"
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluations.id"), primary_key=True)
+    class_number: Mapped[int] = mapped_column(primary_key=True)
+    iou: Mapped[float | None]
+
+
+class EventRow(Base):
+    """A file of the inbox that has been taken in."""
+
+    __tablename__ = "events"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    kind: Mapped[str]
+    at_s: Mapped[float]
+    facts: Mapped[dict[str, Any]]
+
+
+class DecisionRow(Base):
+    """A decision that rested on results, with the results that it rested on."""
+
+    __tablename__ = "decisions"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    at_s: Mapped[float]
+    kind: Mapped[str]
+    facts: Mapped[dict[str, Any]]
+
+
+class EnsembleRow(Base):
+    """An ensemble, or a rival that it was scored beside."""
+
+    __tablename__ = "ensembles"
+    __table_args__ = (UniqueConstraint("study_id", "name"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    name: Mapped[str]
+    kind: Mapped[str]
+    method: Mapped[str]
+    validation: Mapped[dict[str, Any] | None]
+    test: Mapped[dict[str, Any] | None]
+    facts: Mapped[dict[str, Any]]
+
+
+class MemberRow(Base):
+    """A trial's share in an ensemble."""
+
+    __tablename__ = "members"
+    ensemble_id: Mapped[int] = mapped_column(ForeignKey("ensembles.id"), primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id"), primary_key=True)
+    weight: Mapped[float]
+
+
+class RankingRow(Base):
+    """Where a candidate stands: computed when results come in, so that reading is a query."""
+
+    __tablename__ = "rankings"
+    __table_args__ = (Index("rankings_by_rank", "study_id", "rank"),)
+    candidate_id: Mapped[int] = mapped_column(ForeignKey("candidates.id"), primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    rank: Mapped[int]
+    step: Mapped[int]
+    """The rung that its score is of."""
+    score: Mapped[float | None]
+    score_low: Mapped[float | None]
+    score_high: Mapped[float | None]
+    trials: Mapped[int]
+    failed: Mapped[int]

@@ -1,0 +1,1 @@
+"""Ranking that knows the noise: pure functions of results."""

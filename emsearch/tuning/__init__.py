@@ -1,0 +1,1 @@
+"""Black-box optimisation of the survivors' recipes; each module hides its library."""
