@@ -1,0 +1,1 @@
+"""A network over a volume of any size."""

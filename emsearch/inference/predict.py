@@ -1,0 +1,86 @@
+"""A network over a region of a volume, window by window, in memory that a block bounds.
+
+Axes: B batch, C channel, K class, Z Y X voxels in array order.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from emsearch.inference.box import Box, Reader, Shape, split_box
+from emsearch.inference.tiles import Tile, Tiling, gaussian, tiles_of
+
+__all__ = ["Predictor"]
+
+_BLOCK_BYTES = 1 << 28  # of blended class probabilities that are held at once
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Predictor:
+    """A network with the tiling that suits it."""
+
+    network: nn.Module
+    """From image_BCZYX to logits_BKZYX of the same size; in evaluation mode, on `device`."""
+    tiling: Tiling
+    classes: int
+    device: torch.device
+
+    def pieces(self, read: Reader, volume_zyx: Shape, region: Box) -> Iterator[tuple[Box, Tensor]]:
+        """Yield boxes that cover `region` once, each with its probability_KZYX on the device.
+
+        `read` gives the normalised image; `volume_zyx` is the shape of the whole volume, on which
+        the windows depend, so that a region's prediction is the same in whatever parts it is made.
+        """
+        if self.tiling.is_exact:
+            for tile in tiles_of(self.tiling, volume_zyx, region):
+                yield tile.keep, self._window(read, tile)
+            return
+        for block in split_box(region, self._block_zyx(region)):
+            yield block, self._blend(read, volume_zyx, block)
+
+    def probability(self, read: Reader, volume_zyx: Shape, region: Box) -> NDArray[np.float32]:
+        """Return the probability_KZYX of `region`."""
+        whole_KZYX = np.empty((self.classes, *region.shape_zyx), np.float32)
+        for box, piece_KZYX in self.pieces(read, volume_zyx, region):
+            whole_KZYX[:, *box.slices(region.start_zyx)] = piece_KZYX.cpu().numpy()
+        return whole_KZYX
+
+    def labels(self, read: Reader, volume_zyx: Shape, region: Box) -> NDArray[np.uint8]:
+        """Return the most probable class of each voxel of `region`, labels_ZYX."""
+        labels_ZYX = np.empty(region.shape_zyx, np.uint8)
+        for box, piece_KZYX in self.pieces(read, volume_zyx, region):
+            found_ZYX = piece_KZYX.argmax(0).to(torch.uint8)
+            labels_ZYX[box.slices(region.start_zyx)] = found_ZYX.cpu().numpy()
+        return labels_ZYX
+
+    @torch.inference_mode()
+    def _window(self, read: Reader, tile: Tile) -> Tensor:
+        image_ZYX = torch.from_numpy(read(tile.window)).to(self.device)
+        logits_KZYX = self.network(image_ZYX[None, None])[0]
+        kept_KZYX = logits_KZYX[:, *tile.keep.slices(tile.window.start_zyx)]
+        return torch.softmax(kept_KZYX.float(), dim=0)
+
+    @torch.inference_mode()
+    def _blend(self, read: Reader, volume_zyx: Shape, block: Box) -> Tensor:
+        shape_zyx = block.shape_zyx
+        sum_KZYX = torch.zeros((self.classes, *shape_zyx), device=self.device)
+        total_ZYX = torch.zeros(shape_zyx, device=self.device)
+        weight_ZYX = torch.from_numpy(gaussian(self.tiling.window_zyx or shape_zyx))
+        weight_ZYX = weight_ZYX.to(self.device)
+        for tile in tiles_of(self.tiling, volume_zyx, block):
+            part_ZYX = weight_ZYX[tile.keep.slices(tile.window.start_zyx)]
+            place = tile.keep.slices(block.start_zyx)
+            sum_KZYX[:, *place] += self._window(read, tile) * part_ZYX
+            total_ZYX[place] += part_ZYX
+        return sum_KZYX.div_(total_ZYX)
+
+    def _block_zyx(self, region: Box) -> Shape:
+        """Return the shape of blocks whose probabilities fit into memory, whole sections first."""
+        _, y, x = region.shape_zyx
+        window_z = (self.tiling.window_zyx or (1, 1, 1))[0]
+        sections = _BLOCK_BYTES // (4 * (self.classes + 1) * y * x)
+        return max(sections, window_z), y, x

@@ -1,0 +1,125 @@
+"""A network on its way: its weights, their average, its optimizer, and one step of it.
+
+Axes: B batch, C channel, K class, Z Y X voxels in array order.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emsearch.errors import DivergedError
+from emsearch.records.candidate import Recipe
+from emsearch.records.chance import seed_of
+from emsearch.training.average import WeightAverage
+from emsearch.training.loss import SegmentationLoss
+from emsearch.training.schedule import rate_factor
+
+__all__ = ["Training"]
+
+
+class Training:
+    """A training between two steps. What the next step does depends on it and the batch alone."""
+
+    def __init__(
+        self, network: nn.Module, loss: SegmentationLoss, recipe: Recipe, horizon: int, seed: int
+    ) -> None:
+        self.network = network.train()
+        self.loss = loss
+        self.recipe = recipe
+        self.horizon = horizon
+        self.seed = seed
+        self.average = WeightAverage(network, recipe.ema_decay)
+        self.optimizer = _optimizer(network, recipe)
+        self.step = 0
+        """Steps taken."""
+        self.has_chance = any(isinstance(part, _CHANCE) for part in network.modules())
+        """Whether the network draws random numbers, as dropout does."""
+        self._device = next(network.parameters()).device
+        self._loss_sum = torch.zeros((), device=self._device)
+        self._loss_steps = 0
+
+    def advance(self, image_BCZYX: Tensor, labels_BZYX: Tensor) -> None:
+        """Take one step on a batch, whose labels below 0 are ignored."""
+        rate = self.recipe.learning_rate * rate_factor(
+            self.step, self.horizon, self.recipe.warmup, self.recipe.decay
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(self._logits(image_BCZYX), labels_BZYX)
+        torch.autograd.backward([loss])
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_clip)
+        self.optimizer.step()
+        self.average.update(self.network)
+        self._loss_sum += loss.detach()
+        self._loss_steps += 1
+        self.step += 1
+
+    def mean_loss(self) -> float:
+        """Return the mean loss of the steps since it was last forgotten.
+
+        Waits for the device. Raises DivergedError where it is not finite.
+        """
+        mean = float(self._loss_sum) / max(self._loss_steps, 1)
+        if not torch.tensor(mean).isfinite():
+            raise DivergedError(
+                f"the loss is {mean} by step {self.step}; a lower learning rate than "
+                f"{self.recipe.learning_rate:g} may help"
+            )
+        return mean
+
+    def forget_loss(self) -> None:
+        """Begin the mean loss anew."""
+        self._loss_sum = torch.zeros((), device=self._device)
+        self._loss_steps = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that `load_state_dict` needs to go on as if there had been no break."""
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "loss": (self._loss_sum, self._loss_steps),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._loss_sum, self._loss_steps = state["loss"]
+
+    def _logits(self, image_BCZYX: Tensor) -> Tensor:
+        """Return logits_BKZYX; the network's chance depends on seed and step alone."""
+        if not self.has_chance:
+            return self._forward(image_BCZYX)
+        devices = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed_of("chance", self.seed, self.step))
+            return self._forward(image_BCZYX)
+
+    def _forward(self, image_BCZYX: Tensor) -> Tensor:
+        logits_BKZYX: Tensor = self.network(image_BCZYX)
+        return logits_BKZYX
+
+
+_CHANCE = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return AdamW in one kernel; biases and scales of normalisations do not decay."""
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for weight in weights if weight.ndim > 1]},
+        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )

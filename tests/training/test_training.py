@@ -1,0 +1,128 @@
+"""Axes: B batch, C channel, K class, Z Y X voxels in array order."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from emsearch.errors import DivergedError
+from emsearch.records.candidate import Recipe
+from emsearch.training.loss import SegmentationLoss
+from emsearch.training.training import Training
+
+HORIZON = 12
+
+
+def _training(*, dropout: float = 0.2, recipe: Recipe | None = None) -> Training:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Conv3d(1, 6, (1, 3, 3), padding=(0, 1, 1)),
+            nn.BatchNorm3d(6),
+            nn.ReLU(),
+            nn.Dropout3d(dropout),
+            nn.Conv3d(6, 2, 1),
+        )
+    loss = SegmentationLoss(weight_K=torch.ones(2), dice_weight=0.5)
+    return Training(network, loss, recipe or Recipe(learning_rate=1e-2), HORIZON, seed=7)
+
+
+def _batch(step: int) -> tuple[Tensor, Tensor]:
+    chance = torch.Generator().manual_seed(step)
+    image_BCZYX = torch.randn(2, 1, 1, 12, 12, generator=chance)
+    return image_BCZYX, (image_BCZYX[:, 0] > 0.3).long()
+
+
+def _advance(training: Training, until: int) -> None:
+    while training.step < until:
+        training.advance(*_batch(training.step))
+
+
+def _same(first: object, second: object) -> bool:
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_same(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return len(first) == len(second) and all(map(_same, first, second))
+    return first == second
+
+
+@pytest.mark.parametrize("broken_at", range(HORIZON))
+def test_a_training_goes_on_from_its_state_bit_for_bit(broken_at: int) -> None:
+    unbroken, first, second = _training(), _training(), _training()
+    _advance(unbroken, HORIZON)
+    _advance(first, broken_at)
+    second.load_state_dict(first.state_dict())
+    _advance(second, HORIZON)
+    assert _same(second.state_dict(), unbroken.state_dict())
+
+
+def test_the_worlds_chance_neither_matters_nor_is_touched() -> None:
+    first, second = _training(), _training()
+    _advance(first, 3)
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    _advance(second, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert _same(first.state_dict(), second.state_dict())
+
+
+def test_dropout_differs_from_step_to_step_and_from_seed_to_seed() -> None:
+    first, second = _training(), _training()
+    second.seed = 8
+    image_BCZYX, _ = _batch(0)
+    assert not torch.equal(first._logits(image_BCZYX), second._logits(image_BCZYX))
+    before = first._logits(image_BCZYX)
+    first.step += 1
+    assert not torch.equal(first._logits(image_BCZYX), before)
+
+
+def test_it_learns() -> None:
+    training = _training(dropout=0.0, recipe=Recipe(learning_rate=3e-2))
+    _advance(training, 2)
+    before = training.mean_loss()
+    training.forget_loss()
+    _advance(training, HORIZON)
+    assert training.mean_loss() < 0.8 * before
+
+
+def test_the_mean_loss_is_of_the_steps_since_it_was_forgotten() -> None:
+    training = _training(dropout=0.0)
+    _advance(training, 4)
+    training.forget_loss()
+    image_BCZYX, labels_BZYX = _batch(4)
+    expected = training.loss(training._logits(image_BCZYX), labels_BZYX).item()
+    _advance(training, 5)
+    assert training.mean_loss() == pytest.approx(expected)
+
+
+def test_a_loss_that_is_not_finite_is_told_with_step_and_rate() -> None:
+    training = _training()
+    image_BCZYX, labels_BZYX = _batch(0)
+    training.advance(image_BCZYX * float("nan"), labels_BZYX)
+    with pytest.raises(DivergedError, match=r"the loss is nan by step 1; .* than 0.01 may help"):
+        training.mean_loss()
+
+
+def test_biases_and_scales_do_not_decay() -> None:
+    groups = _training().optimizer.param_groups
+    assert [group["weight_decay"] for group in groups] == [Recipe().weight_decay, 0]
+    assert all(weight.ndim == 1 for weight in groups[1]["params"])
+    assert sum(len(group["params"]) for group in groups) == 6
+
+
+def test_the_learning_rate_follows_the_schedule() -> None:
+    training = _training(recipe=Recipe(learning_rate=1.0, warmup=0.5, decay=0.5))
+    rates = []
+    while training.step < HORIZON:
+        training.advance(*_batch(training.step))
+        rates.append(training.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([n / 6 for n in [1, 2, 3, 4, 5, 6, 6, 5, 4, 3, 2, 1]])
+
+
+def test_a_gradient_is_clipped() -> None:
+    training = _training(recipe=Recipe(gradient_clip=1e-3))
+    training.advance(*_batch(0))
+    gradients = [weight.grad for weight in training.network.parameters()]
+    norm = torch.cat([gradient.flatten() for gradient in gradients if gradient is not None]).norm()
+    assert norm == pytest.approx(1e-3, rel=1e-3)
