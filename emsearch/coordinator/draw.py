@@ -120,7 +120,7 @@ class Drawing:
     def _first_tuned(self, connection: Connection, survivor: int) -> int:
         # Numbers follow the survivors' order, not the order in which workers finished.
         survivors = queries.decisions(connection, self._study, "survivors")[-1].facts["survivors"]
-        place = survivors.index(survivor)
+        place = int(survivors.index(survivor))
         return 1 + self._spec.search.candidates + place * self._spec.tune.trials
 
     def _add_baseline(self, connection: Connection) -> str:

@@ -64,7 +64,8 @@ class LocalExecutor:
         code = child.poll() if child else None
         if code is None and is_alive(handle):
             return JobReport(state=JobState.ALIVE)
-        self._children.pop(token, None)
+        if child := self._children.pop(token, None):
+            code = child.wait()  # it is over: this reaps it
         tail = _tail(self._folder / token / "log.txt")
         return JobReport(
             state=JobState.GONE, cause=_cause(code), detail=f"{_ending(code)}\n{tail}".strip()

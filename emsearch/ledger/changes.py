@@ -169,17 +169,9 @@ def begin_job(
         if not move_order(connection, order, OrderState.WAITING, OrderState.RUNNING):
             continue
         name = AttemptName(token=token, index=0, order=order, restart=0)
-        row = insert_row(
-            connection,
-            AttemptRow,
-            {
-                "name": str(name),
-                "order_id": order,
-                "job_id": job_id,
-                "state": AttemptState.SUBMITTING,
-            },
-        )
-        attempts[order] = row
+        state = AttemptState.SUBMITTING
+        values = {"name": str(name), "order_id": order, "job_id": job_id, "state": state}
+        attempts[order] = insert_row(connection, AttemptRow, values)
         trial_id = connection.scalar(select(OrderRow.trial_id).where(OrderRow.id == order))
         if trial_id is not None:
             move_trial(connection, trial_id, TrialState.WAITING, TrialState.RUNNING)

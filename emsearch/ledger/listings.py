@@ -1,8 +1,12 @@
 """What people read. Every function takes a connection from `Ledger.reading`."""
 
-from sqlalchemy import Connection, func, select
+from collections.abc import Sequence
+from typing import Any
 
-from emsearch.ledger.rows import Rows
+from sqlalchemy import Connection, Select, func, select
+
+from emsearch.errors import NotFoundError
+from emsearch.ledger.rows import AnyRow, Rows
 from emsearch.ledger.tables import (
     AttemptRow,
     CandidateRow,
@@ -20,12 +24,20 @@ from emsearch.ledger.tables import (
 __all__ = [
     "attempts_of_trials",
     "class_scores",
+    "candidate_count",
+    "classes_of_ranked",
     "counts",
     "curves",
+    "curves_of",
+    "endings",
     "ensembles",
     "evaluations_of",
     "members",
+    "order_results",
     "ranked",
+    "trial",
+    "trials_of",
+    "work",
 ]
 
 
@@ -137,9 +149,24 @@ def counts(connection: Connection, study_id: int) -> dict[str, dict[str, int]]:
     return {"trials": dict(map(tuple, trials)), "attempts": states, "causes": causes}  # type: ignore[arg-type]
 
 
+def candidate_count(connection: Connection, study_id: int) -> int:
+    """Return how many candidates a study has."""
+    counted = select(func.count()).where(CandidateRow.study_id == study_id)
+    return int(connection.scalar(counted) or 0)
+
+
 def curves(connection: Connection, study_id: int) -> Rows:
     """Return candidate, trial, step, mean_iou, train_s of every evaluation, by trial and step."""
-    return connection.execute(
+    return connection.execute(_curves(study_id)).all()
+
+
+def curves_of(connection: Connection, study_id: int, candidates: Sequence[int]) -> Rows:
+    """Return the same for some candidates, by their numbers."""
+    return connection.execute(_curves(study_id).where(CandidateRow.number.in_(candidates))).all()
+
+
+def _curves(study_id: int) -> Select[*tuple[Any, ...]]:
+    return (
         select(
             CandidateRow.number.label("candidate"),
             CandidateRow.origin,
@@ -152,4 +179,97 @@ def curves(connection: Connection, study_id: int) -> Rows:
         .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
         .where(TrialRow.study_id == study_id)
         .order_by(TrialRow.id, EvaluationRow.step)
+    )
+
+
+def classes_of_ranked(connection: Connection, study_id: int) -> Rows:
+    """Return candidate, trial, class_number, iou of every trial at the rung it is ranked by."""
+    return connection.execute(
+        select(
+            CandidateRow.number.label("candidate"),
+            TrialRow.id.label("trial"),
+            ClassScoreRow.class_number,
+            ClassScoreRow.iou,
+        )
+        .join(EvaluationRow, EvaluationRow.id == ClassScoreRow.evaluation_id)
+        .join(TrialRow, TrialRow.id == EvaluationRow.trial_id)
+        .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
+        .join(RankingRow, RankingRow.candidate_id == CandidateRow.id)
+        .where(RankingRow.study_id == study_id, EvaluationRow.step == RankingRow.step)
+        .order_by(RankingRow.rank, TrialRow.id, ClassScoreRow.class_number)
+    ).all()
+
+
+def trial(connection: Connection, study_id: int, trial_id: int) -> AnyRow:
+    """Return a trial with its candidate's number and origin. Raises NotFoundError."""
+    row = connection.execute(
+        select(TrialRow.__table__, CandidateRow.number.label("candidate"), CandidateRow.origin)
+        .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
+        .where(TrialRow.study_id == study_id, TrialRow.id == trial_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFoundError(
+            f"no trial {trial_id} in this study; `show` of a candidate lists its own"
+        )
+    return row
+
+
+def trials_of(connection: Connection, candidate_id: int) -> Rows:
+    """Return a candidate's trials by repeat; `candidate_id` is its row."""
+    return connection.execute(
+        select(TrialRow.__table__)
+        .where(TrialRow.candidate_id == candidate_id)
+        .order_by(TrialRow.repeat)
+    ).all()
+
+
+def endings(connection: Connection, study_id: int) -> Rows:
+    """Return cause, node, attempts, seconds: how often and after how long attempts ended so."""
+    return connection.execute(
+        select(
+            AttemptRow.cause,
+            AttemptRow.node,
+            func.count().label("attempts"),
+            func.coalesce(func.sum(AttemptRow.ended_s - AttemptRow.started_s), 0.0).label(
+                "seconds"
+            ),
+        )
+        .join(OrderRow, OrderRow.id == AttemptRow.order_id)
+        .where(OrderRow.study_id == study_id, AttemptRow.cause.is_not(None))
+        .group_by(AttemptRow.cause, AttemptRow.node)
+        .order_by(func.count().desc(), AttemptRow.cause, AttemptRow.node)
+    ).all()
+
+
+def order_results(connection: Connection, study_id: int, kind: str) -> list[dict[str, Any]]:
+    """Return what the completed attempts at the orders of a kind told, in order."""
+    return list(
+        connection.scalars(
+            select(AttemptRow.result)
+            .join(OrderRow, OrderRow.id == AttemptRow.order_id)
+            .where(
+                OrderRow.study_id == study_id,
+                OrderRow.kind == kind,
+                AttemptRow.cause == "completed",
+                AttemptRow.result.is_not(None),
+            )
+            .order_by(AttemptRow.id)
+        )
+    )
+
+
+def work(connection: Connection, study_id: int) -> Rows:
+    """Return trials, steps, train_s: sums over the trials of an origin, state and until_step."""
+    return connection.execute(
+        select(
+            CandidateRow.origin,
+            TrialRow.state,
+            TrialRow.until_step,
+            func.count().label("trials"),
+            func.sum(TrialRow.step).label("steps"),
+            func.sum(TrialRow.train_s).label("train_s"),
+        )
+        .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
+        .where(TrialRow.study_id == study_id)
+        .group_by(CandidateRow.origin, TrialRow.state, TrialRow.until_step)
     ).all()

@@ -1,0 +1,241 @@
+"""The decision, without a world."""
+
+from dataclasses import replace
+
+import pytest
+
+from emsearch.coordinator.decide import (
+    FOLLOWS,
+    MOST_LOST,
+    Advance,
+    Ask,
+    Bury,
+    Combine,
+    Draw,
+    Follow,
+    Import,
+    Promote,
+    Recover,
+    Settle,
+    Submit,
+    decide,
+    follow,
+)
+from emsearch.coordinator.view import Ended, Job, Plan, TrialView, Tuning, View, Waiting
+from emsearch.execution.executor import JobReport, JobState
+from emsearch.records.trial import Cause, OrderState, Stage, TrialState
+
+PLAN = Plan(
+    volumes=1,
+    candidates=4,
+    repeats=2,
+    rungs=(100, 400),
+    keep=0.5,
+    survivors=2,
+    tune_trials=3,
+    tune_batch=2,
+    max_jobs=2,
+    min_job_s=0.0,
+)
+SEARCHING = View(now_s=0.0, stage=Stage.SEARCHING, is_paused=False, plan=PLAN, candidates_drawn=4)
+ENDED = Ended(
+    attempt=1,
+    order=1,
+    order_state=OrderState.RUNNING,
+    kind="train",
+    trial=1,
+    cause=Cause.COMPLETED,
+    had_started=True,
+    causes_before=(),
+    detail="",
+    result={},
+)
+ALIVE = JobReport(state=JobState.ALIVE)
+
+
+def trial(
+    candidate: int, score: float | None, state: TrialState = TrialState.PAUSED, until: int = 100
+) -> TrialView:
+    return TrialView(
+        number=10 * candidate + round(100 * (score or 0)) % 10,
+        candidate=candidate,
+        is_baseline=candidate == 0,
+        state=state,
+        until_step=until,
+        score=score,
+    )
+
+
+def test_volumes_are_imported_before_anything_is_drawn() -> None:
+    view = replace(SEARCHING, stage=Stage.IMPORTING, candidates_drawn=0)
+    assert decide(view) == [Import()]
+    assert decide(replace(view, imports=(OrderState.RUNNING,))) == []
+    assert decide(replace(view, imports=(OrderState.DONE,))) == [Advance(stage=Stage.SEARCHING)]
+
+
+def test_a_volume_that_cannot_be_imported_ends_the_study() -> None:
+    view = replace(SEARCHING, stage=Stage.IMPORTING, imports=(OrderState.FAILED,))
+    (action,) = decide(view)
+    assert isinstance(action, Advance)
+    assert action.stage == Stage.FAILED
+
+
+def test_missing_candidates_are_drawn() -> None:
+    assert decide(replace(SEARCHING, candidates_drawn=1)) == [Draw(count=3)]
+
+
+def test_nobody_is_compared_while_one_is_on_the_way() -> None:
+    live = (trial(1, 0.5), trial(2, None, TrialState.RUNNING))
+    assert decide(replace(SEARCHING, live=live)) == []
+
+
+def test_the_better_half_goes_on_from_a_rung() -> None:
+    live = tuple(trial(c, s) for c, s in [(1, 0.3), (2, 0.5), (3, 0.4), (4, 0.2)])
+    (action,) = decide(replace(SEARCHING, live=live))
+    assert isinstance(action, Promote)
+    assert action.until_step == 400
+    assert {number // 10 for number in action.go_on} == {2, 3}
+    assert {number // 10 for number in action.stop} == {1, 4}
+    assert [candidate for candidate, _ in action.means] == [2, 3, 1, 4]
+
+
+def test_all_seeds_of_a_candidate_go_on_together() -> None:
+    live = (trial(1, 0.31), trial(1, 0.52), trial(2, 0.23), trial(2, 0.24))
+    (action,) = decide(replace(SEARCHING, live=live))
+    assert isinstance(action, Promote)
+    assert len(action.go_on) == 2
+    assert {number // 10 for number in action.go_on} == {1}
+
+
+def test_the_baseline_does_not_wait_for_the_rung_of_the_others() -> None:
+    live = (trial(0, None, TrialState.RUNNING, until=400), trial(1, 0.3), trial(2, 0.5))
+    (action,) = decide(replace(SEARCHING, live=live))
+    assert isinstance(action, Promote)
+
+
+def test_survivors_are_the_best_that_are_not_the_baseline() -> None:
+    completed = tuple(
+        trial(c, s, TrialState.COMPLETED, 400) for c, s in [(0, 0.9), (1, 0.5), (2, 0.7), (3, 0.6)]
+    )
+    assert decide(replace(SEARCHING, completed=completed)) == [
+        Advance(stage=Stage.TUNING, survivors=(2, 3))
+    ]
+
+
+def test_without_recipes_to_try_tuning_is_left_out() -> None:
+    completed = (trial(1, 0.5, TrialState.COMPLETED, 400),)
+    plan = replace(PLAN, tune_trials=0)
+    assert decide(replace(SEARCHING, plan=plan, completed=completed)) == [
+        Advance(stage=Stage.COMBINING)
+    ]
+
+
+def test_a_study_in_which_everything_failed_says_so() -> None:
+    (action,) = decide(SEARCHING)
+    assert isinstance(action, Advance)
+    assert action.stage == Stage.FAILED
+    assert "no trial completed" in action.why
+
+
+def test_recipes_are_asked_for_when_the_last_batch_of_a_survivor_is_in() -> None:
+    view = replace(
+        SEARCHING,
+        stage=Stage.TUNING,
+        tunings=(
+            Tuning(survivor=2, asked=2, unfinished=0),
+            Tuning(survivor=3, asked=2, unfinished=1),
+        ),
+    )
+    assert decide(view) == [Ask(survivor=2, count=1)]
+
+
+def test_tuning_ends_when_every_recipe_has_its_verdict() -> None:
+    done = Tuning(survivor=2, asked=3, unfinished=0)
+    view = replace(SEARCHING, stage=Stage.TUNING, tunings=(done,))
+    assert decide(view) == [Advance(stage=Stage.COMBINING)]
+
+
+def test_the_ensemble_is_ordered_once_and_ends_the_study() -> None:
+    view = replace(SEARCHING, stage=Stage.COMBINING)
+    assert decide(view) == [Combine()]
+    assert decide(replace(view, combining=(OrderState.RUNNING,))) == []
+    assert decide(replace(view, combining=(OrderState.DONE,))) == [Advance(stage=Stage.FINISHED)]
+
+
+def test_free_slots_are_filled_and_no_more() -> None:
+    waiting = tuple(Waiting(number=n, expected_s=60.0) for n in (1, 2, 3))
+    live = (trial(1, None, TrialState.WAITING),)
+    view = replace(SEARCHING, live=live, waiting=waiting)
+    assert decide(view) == [Submit(orders=(1,)), Submit(orders=(2,))]
+    busy = (Job(token="a", handle="h", report=ALIVE),)
+    assert decide(replace(view, jobs=busy)) == [Submit(orders=(1,))]
+    assert decide(replace(view, jobs=busy * 3)) == []
+
+
+def test_short_orders_share_a_job_but_leave_no_slot_empty() -> None:
+    waiting = tuple(Waiting(number=n, expected_s=1.0) for n in range(10))
+    live = (trial(1, None, TrialState.WAITING),)
+    plan = replace(PLAN, min_job_s=100.0)
+    jobs = decide(replace(SEARCHING, plan=plan, live=live, waiting=waiting))
+    assert jobs == [Submit(orders=(0, 1, 2, 3, 4)), Submit(orders=(5, 6, 7, 8, 9))]
+
+
+def test_a_paused_study_settles_but_submits_nothing() -> None:
+    waiting = (Waiting(number=1, expected_s=1.0),)
+    view = replace(SEARCHING, is_paused=True, waiting=waiting)
+    assert decide(view) == []
+    assert decide(replace(view, ended=(ENDED,))) == [Settle(ended=ENDED, follow=Follow.DONE)]
+
+
+def test_what_ended_is_settled_before_anything_else_is_decided() -> None:
+    view = replace(SEARCHING, candidates_drawn=0, ended=(ENDED,))
+    assert decide(view) == [Settle(ended=ENDED, follow=Follow.DONE)]
+
+
+def test_a_job_without_a_handle_is_looked_for() -> None:
+    view = replace(SEARCHING, jobs=(Job(token="a", handle=None, report=None),))
+    assert decide(view) == [Recover(token="a")]
+
+
+def test_a_dead_job_is_buried_and_one_that_nobody_can_see_is_not() -> None:
+    gone = JobReport(state=JobState.GONE, cause=Cause.LOST, detail="why")
+    unknown = JobReport(state=JobState.UNKNOWN)
+    live = (trial(1, None, TrialState.RUNNING),)
+    view = replace(SEARCHING, live=live, jobs=(Job(token="a", handle="h", report=gone),))
+    assert decide(view) == [Bury(token="a", cause=Cause.LOST, detail="why")]
+    assert decide(replace(view, jobs=(Job(token="a", handle="h", report=unknown),))) == []
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_something_follows_from_every_cause(cause: Cause) -> None:
+    assert cause in FOLLOWS
+    follow(replace(ENDED, cause=cause))
+
+
+@pytest.mark.parametrize("cause", [Cause.PREEMPTED, Cause.TIMEOUT, Cause.NODE_FAILURE, Cause.LOST])
+def test_what_is_not_the_trials_fault_is_carried_on(cause: Cause) -> None:
+    ended = replace(ENDED, cause=cause, causes_before=(cause,) * (MOST_LOST - 1))
+    assert follow(ended) == Follow.AGAIN
+    assert follow(replace(ended, causes_before=(cause,) * MOST_LOST)) == Follow.FAIL
+
+
+def test_an_error_is_tried_once_more() -> None:
+    assert follow(replace(ENDED, cause=Cause.ERROR)) == Follow.AGAIN
+    again = replace(ENDED, cause=Cause.ERROR, causes_before=(Cause.ERROR,))
+    assert follow(again) == Follow.FAIL
+    other = replace(ENDED, cause=Cause.ERROR, causes_before=(Cause.LOST, Cause.PREEMPTED))
+    assert follow(other) == Follow.AGAIN
+
+
+@pytest.mark.parametrize("cause", [Cause.DIVERGED, Cause.COLLAPSED, Cause.GPU_OUT_OF_MEMORY])
+def test_facts_about_the_candidate_are_not_tried_again(cause: Cause) -> None:
+    assert follow(replace(ENDED, cause=cause)) == Follow.FAIL
+
+
+def test_an_order_whose_turn_had_not_come_waits_again() -> None:
+    ended = replace(ENDED, cause=Cause.LOST, had_started=False, causes_before=(Cause.LOST,) * 99)
+    assert follow(ended) == Follow.AGAIN
+
+
+def test_the_end_of_an_order_that_is_over_changes_nothing() -> None:
+    assert follow(replace(ENDED, order_state=OrderState.DONE)) == Follow.NOTHING

@@ -1,0 +1,135 @@
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, func, select
+
+from emsearch.ledger import changes, listings, queries
+from emsearch.ledger.intake import end_attempt, take_in
+from emsearch.ledger.store import Lease, Ledger, open_ledger
+from emsearch.ledger.tables import AttemptRow, EvaluationRow, EventRow, TrialRow
+from emsearch.records.candidate import Candidate, Origin, Recipe
+from emsearch.records.event import AttemptName, Event, EventKind
+from emsearch.records.score import Score, Split
+from emsearch.records.trial import AttemptState, Cause, TrialState
+from emsearch.trees.node import Tree
+
+NAME = AttemptName(token="job-1", index=0, order=1, restart=0)
+
+
+@pytest.fixture
+def held(tmp_path: Path, any_tree: Tree) -> tuple[Ledger, Lease]:
+    """A ledger with one trial, whose order is in a job."""
+    ledger = open_ledger(tmp_path / "ledger.sqlite", create=True)
+    study = {"name": "s", "seed": 1, "spec": {}, "version": "0", "stage": "searching"}
+    lease = ledger.acquire(ledger.create_study(study))
+    candidate = Candidate(number=1, tree=any_tree, recipe=Recipe(), origin=Origin.RANDOM)
+    arithmetic = {"parameters": 10, "flops": 10, "memory_gb": 0.1, "step_s": 0.5}
+    with ledger.writing(lease) as connection:
+        row = changes.add_candidate(connection, 1, candidate, arithmetic)
+        changes.add_trial(connection, 1, row, repeat=0, seed=3, until_step=40, expected_s=1.0)
+        changes.begin_job(connection, 1, "job-1", [1], 5.0)
+    return ledger, lease
+
+
+def event(number: int, kind: EventKind, **facts: Any) -> Event:
+    return Event(attempt=NAME, number=number, kind=kind, at_s=10.0 + number, facts=facts)
+
+
+def evaluated(number: int, step: int, mean: float) -> Event:
+    score = Score(
+        split=Split.VALIDATION,
+        iou_K=(mean, None),
+        mean_iou=mean,
+        mean_iou_foreground=mean,
+        accuracy=0.9,
+        voxels=7,
+    )
+    return event(number, EventKind.EVALUATED, step=step, score=asdict(score), train_s=2.5)
+
+
+def attempt(connection: Connection) -> Any:
+    return connection.execute(select(AttemptRow.__table__)).one()
+
+
+def test_a_start_tells_where_and_since_when(held: tuple[Ledger, Lease]) -> None:
+    ledger, lease = held
+    with ledger.writing(lease) as connection:
+        take_in(connection, 1, [event(0, EventKind.STARTED, node="cn7")])
+        row = attempt(connection)
+    assert (row.state, row.node, row.started_s) == (AttemptState.RUNNING, "cn7", 10.0)
+
+
+def test_an_event_counts_once_however_often_it_comes(held: tuple[Ledger, Lease]) -> None:
+    ledger, lease = held
+    said = [event(0, EventKind.STARTED, node="cn7"), evaluated(1, 20, 0.5)]
+    with ledger.writing(lease) as connection:
+        assert take_in(connection, 1, said) == 2
+        assert take_in(connection, 1, said) == 0
+        assert connection.scalar(select(func.count()).select_from(EventRow)) == 2
+        assert connection.scalar(select(func.count()).select_from(EvaluationRow)) == 1
+
+
+def test_an_evaluation_said_again_after_a_resume_stays_one(held: tuple[Ledger, Lease]) -> None:
+    ledger, lease = held
+    with ledger.writing(lease) as connection:
+        take_in(connection, 1, [evaluated(1, 20, 0.5), evaluated(2, 20, 0.5)])
+        assert connection.scalar(select(func.count()).select_from(EvaluationRow)) == 1
+        assert connection.scalar(select(TrialRow.step)) == 20
+
+
+def test_classes_that_are_absent_have_no_score(held: tuple[Ledger, Lease]) -> None:
+    ledger, lease = held
+    with ledger.writing(lease) as connection:
+        take_in(connection, 1, [evaluated(1, 20, 0.5)])
+        (row,) = listings.evaluations_of(connection, 1)
+        assert listings.class_scores(connection, row.id) == [0.5, None]
+
+
+def test_an_end_is_settled_once(held: tuple[Ledger, Lease]) -> None:
+    ledger, lease = held
+    end = event(3, EventKind.ENDED, cause=Cause.PAUSED, step=40, first_step=0)
+    with ledger.writing(lease) as connection:
+        take_in(connection, 1, [end])
+        (ended,) = queries.ended_attempts(connection, 1)
+        assert (ended.cause, ended.result["step"]) == (Cause.PAUSED, 40)
+        assert changes.settle_attempt(connection, ended.id)
+        assert not changes.settle_attempt(connection, ended.id)
+        assert not queries.ended_attempts(connection, 1)
+
+
+def test_an_attempt_ends_with_its_first_cause(held: tuple[Ledger, Lease]) -> None:
+    ledger, lease = held
+    with ledger.writing(lease) as connection:
+        assert end_attempt(connection, 1, cause=Cause.LOST, ended_s=1.0, detail="")
+        assert not end_attempt(connection, 1, cause=Cause.ERROR, ended_s=2.0, detail="")
+        assert attempt(connection).cause == Cause.LOST
+
+
+def test_an_unknown_attempt_changes_nothing_but_is_kept(held: tuple[Ledger, Lease]) -> None:
+    ledger, lease = held
+    stranger = AttemptName(token="other", index=0, order=9, restart=0)
+    said = Event(attempt=stranger, number=0, kind=EventKind.STARTED, at_s=1.0, facts={})
+    with ledger.writing(lease) as connection:
+        assert take_in(connection, 1, [said]) == 1
+        assert attempt(connection).state == AttemptState.SUBMITTING
+
+
+def test_a_job_takes_only_orders_that_wait(held: tuple[Ledger, Lease]) -> None:
+    ledger, lease = held
+    with ledger.writing(lease) as connection:
+        assert changes.begin_job(connection, 1, "job-2", [1], 6.0) == {}
+
+
+def test_a_trial_moves_only_from_the_state_that_it_is_in(held: tuple[Ledger, Lease]) -> None:
+    ledger, lease = held
+    with ledger.writing(lease) as connection:
+        assert not changes.move_trial(connection, 1, TrialState.PAUSED, TrialState.STOPPED)
+        assert changes.move_trial(connection, 1, TrialState.RUNNING, TrialState.PAUSED)
+
+
+def test_a_move_that_is_none_is_refused(held: tuple[Ledger, Lease]) -> None:
+    ledger, lease = held
+    with ledger.writing(lease) as connection, pytest.raises(AssertionError, match="no move"):
+        changes.move_trial(connection, 1, TrialState.COMPLETED, TrialState.RUNNING)
