@@ -1,0 +1,1 @@
+"""EM volumes: reading, checking, importing, sampling and augmenting them."""

@@ -1,0 +1,41 @@
+"""NumPy archives (.npz) and arrays (.npy)."""
+
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from emsearch.errors import SpecError
+from emsearch.volumes.stack import Stack, stack_of
+
+__all__ = ["open_npy", "open_npz"]
+
+
+def open_npz(path: Path, inner: str) -> Stack:
+    """Return the array `inner` of an archive, or its only one. It is read to memory.
+
+    Raises SpecError where it is not there; an array `voxel_nm` beside it gives the voxel size.
+    """
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except (BadZipFile, ValueError, EOFError) as error:
+        raise SpecError(f"{path} is no NumPy archive: {error}") from error
+    with archive:
+        names = [name for name in archive.files if name != "voxel_nm"]
+        if not inner and len(names) != 1:
+            raise SpecError(f"{path} holds {names}; say which, such as {path.name}/{names[0]}")
+        name = inner or names[0]
+        if name not in names:
+            raise SpecError(f"{path} holds no {name!r}; it holds {names}")
+        voxel = archive["voxel_nm"].tolist() if "voxel_nm" in archive.files else None
+        return stack_of(archive[name], (voxel[0], voxel[1], voxel[2]) if voxel else None)
+
+
+def open_npy(path: Path, inner: str) -> Stack:
+    """Return a .npy array, mapped and not read. Raises SpecError where it is none."""
+    if inner:
+        raise SpecError(f"{path} is one array: there is no {inner!r} in it")
+    try:
+        return stack_of(np.load(path, mmap_mode="r", allow_pickle=False), None)
+    except (ValueError, EOFError) as error:
+        raise SpecError(f"{path} is no NumPy array: {error}") from error
