@@ -1,1 +1,1 @@
-"""TODO"""
+"""Networks: the torch modules that module trees describe."""

@@ -1,12 +1,12 @@
 """A module tree: frozen data that describes a network, module within module."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from emsearch.errors import SpecError
+from emsearch.trees.effective import Plan, check_structure, digest_of, effective
+from emsearch.trees.settings import Inherited, Number
 
 __all__ = ["FORMAT", "Node", "Tree"]
 
@@ -20,7 +20,7 @@ class Node:
 
     kind: str
     """A key of `kinds.KINDS`, such as "convolution"."""
-    deltas: tuple[tuple[str, float | int], ...] = ()
+    deltas: tuple[tuple[str, Number], ...] = ()
     """What this node adds to settings that it inherits, by name, in the order of the names."""
     children: tuple["Node", ...] = ()
     """The modules and edges inside, first to last."""
@@ -47,8 +47,10 @@ class Node:
             raise SpecError(
                 f'a node is {{"kind": ..., "deltas": ..., "children": ...}}, got {values!r}'
             )
-        deltas = values.get("deltas", {})
-        children = values.get("children", [])
+        if unknown := set(values) - {"kind", "deltas", "children"}:
+            raise SpecError(f"a node has no {sorted(unknown)}; it has kind, deltas and children")
+        deltas, children = values.get("deltas", {}), values.get("children", [])
+        _check_numbers(deltas)
         return cls(
             values["kind"],
             tuple(sorted(deltas.items())),
@@ -69,8 +71,11 @@ class Tree:
 
     def digest(self) -> str:
         """Return 12 hex digits: equal networks have equal digests, on every machine."""
-        text = json.dumps(self.root.to_dict(), sort_keys=True)
-        return sha256(text.encode()).hexdigest()[:12]
+        return digest_of(self.plan())
+
+    def plan(self) -> Plan:
+        """Return what the deltas come to: the effective, canonical tree."""
+        return effective(self.root)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tree as JSON-ready values."""
@@ -81,4 +86,12 @@ class Tree:
         """Return the tree that `to_dict` gave `values`. Raises SpecError."""
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise SpecError(f"a tree of format {FORMAT} is wanted, got {str(values)[:80]}")
-        return cls(str(values["family"]), Node.from_dict(values["root"]))
+        root = Node.from_dict(values.get("root", {}))
+        check_structure(root, Inherited.defaults())
+        return cls(str(values.get("family", "")), root)
+
+
+def _check_numbers(deltas: dict[str, Any]) -> None:
+    for name, delta in deltas.items():
+        if isinstance(delta, bool) or not isinstance(delta, int | float):
+            raise SpecError(f"the delta of {name!r} must be a number, got {delta!r}")
