@@ -66,11 +66,11 @@ class Drawing:
         while count:
             number += 1
             found = draw(self._space, self._spec.study.seed, number, self._target, self._limits)
-            redrawn.update(found.redrawn)
-            if found.tree.digest() in known:
+            redrawn.update((*found.redrawn, *found.mended))
+            if found.digest in known:
                 redrawn["drawn before"] += 1
                 continue
-            known.add(found.tree.digest())
+            known.add(found.digest)
             count -= 1
             drawn += 1
             self._add(connection, _random(drawn, found.tree, self._spec), number)

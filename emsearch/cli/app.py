@@ -1,0 +1,47 @@
+"""All commands, by name."""
+
+from typing import Annotated
+
+import typer
+
+from emsearch.cli import asking, segmenting, studies, trees, volumes
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="emsearch",
+    help="Find, train and ensemble segmentation networks for electron-microscopy volumes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from emsearch.records.version import code_version
+
+        typer.echo(f"emsearch {code_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print and exit.")
+    ] = False,
+) -> None:
+    """Find, train and ensemble segmentation networks for electron-microscopy volumes."""
+
+
+app.command()(studies.check)
+app.command()(studies.launch)
+app.command()(studies.resume)
+app.command()(asking.status)
+app.command()(asking.leaderboard)
+app.command()(asking.show)
+app.command()(asking.report)
+app.command()(segmenting.segment)
+app.add_typer(trees.app, name="tree", help="Look at module trees: sample, draw, describe.")
+app.add_typer(volumes.app, name="volumes", help="Look at volumes: import, info, phantom.")

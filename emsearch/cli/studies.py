@@ -1,0 +1,77 @@
+"""Commands that begin a study or carry it on."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from emsearch.ledger.store import Ledger
+    from emsearch.records.spec import StudySpec
+
+__all__ = ["check", "launch", "resume"]
+
+StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The study file (TOML).")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The study's folder.")]
+
+
+def check(
+    file: StudyFile,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check a study file and its data; say what the study will take. Writes nothing."""
+    from emsearch.cli.checking import print_check
+    from emsearch.records.spec import read_spec
+
+    print_check(read_spec(file), as_json=as_json)
+
+
+def launch(
+    file: StudyFile,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the study goes; default runs/NAME.")
+    ] = None,
+) -> None:
+    """Begin a study and stay with it until it ends; `resume` goes on where it was left."""
+    from emsearch.coordinator.folder import create_study
+    from emsearch.records.spec import read_spec
+    from emsearch.volumes.check import check_dataset
+
+    spec = read_spec(file)
+    check_dataset(spec)
+    place = folder or Path("runs") / spec.study.name
+    _run(create_study(place, spec, file), spec, place)
+
+
+def resume(folder: Folder) -> None:
+    """Go on with a study that was left, stopped or killed."""
+    from emsearch.coordinator.folder import open_study
+
+    ledger, spec = open_study(folder)
+    _run(ledger, spec, folder)
+
+
+def _run(ledger: "Ledger", spec: "StudySpec", folder: Path) -> None:
+    from emsearch.cli.progress import Progress
+    from emsearch.coordinator.serve import serve
+    from emsearch.execution.local import LocalExecutor
+    from emsearch.records.trial import Stage
+
+    executor = LocalExecutor(folder / "jobs", spec.cluster.threads)
+    try:
+        with Progress(ledger) as progress:
+            stage = serve(ledger, executor, folder, spec, progress.show)
+    except KeyboardInterrupt:
+        typer.echo(f"\nLeft with every checkpoint kept. Go on: emsearch resume {folder}", err=True)
+        raise
+    _tell_end(ledger, folder, failed=stage == Stage.FAILED)
+
+
+def _tell_end(ledger: "Ledger", folder: Path, *, failed: bool) -> None:
+    from emsearch.cli.ending import print_ending
+    from emsearch.reports.pages import write_report
+
+    page = write_report(ledger, folder)
+    print_ending(ledger, folder, page)
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,158 @@
+"""Commands that look at module trees."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emsearch.cli.forms import AsJson, three
+
+if TYPE_CHECKING:
+    from emsearch.trees.arithmetic import Limits, Target
+    from emsearch.trees.node import Tree
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True)
+
+Classes = Annotated[int, typer.Option(min=2, help="Classes that the network tells apart.")]
+Patch = Annotated[str, typer.Option(help="Training patch, z,y,x in voxels.")]
+Voxel = Annotated[str, typer.Option(help="Voxel size, z,y,x in nm.")]
+Batch = Annotated[int, typer.Option(min=1, help="Patches in a training step.")]
+MaxParameters = Annotated[int, typer.Option(min=1, help="Most parameters.")]
+Name = Annotated[
+    str, typer.Argument(metavar="TREE", help="A JSON file, 'baseline', or FAMILY/SEED/NUMBER.")
+]
+
+
+@app.command()
+def sample(
+    family: Annotated[str, typer.Option(help="Family to draw from.")] = "encoder_decoder_2d",
+    count: Annotated[int, typer.Option(min=1, help="How many trees.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the study.")] = 0,
+    draw: Annotated[Path | None, typer.Option(help="Folder for a picture of each.")] = None,
+    classes: Classes = 7,
+    patch: Patch = "1,256,256",
+    voxel: Voxel = "40,10,10",
+    max_parameters: MaxParameters = 40_000_000,
+    as_json: AsJson = False,
+) -> None:
+    """Draw random module trees and print them."""
+    from itertools import islice
+
+    from emsearch.trees.draw import to_text
+    from emsearch.trees.sample import draw_distinct
+    from emsearch.trees.space import make_space
+
+    target = _target(classes, patch, voxel, 1)
+    limits = _limits(max_parameters)
+    space = make_space([family], {})
+    trees = [one.tree for one in islice(draw_distinct(space, seed, target, limits), count)]
+    if as_json:
+        typer.echo(json.dumps([_listed(tree, target) for tree in trees], indent=1))
+    else:
+        typer.echo("\n\n".join(to_text(tree) for tree in trees))
+    if draw is not None:
+        draw.mkdir(parents=True, exist_ok=True)
+        for tree in trees:
+            path = draw / f"{tree.digest()}.svg"
+            _write_svg(tree, target, path)
+            typer.echo(path, err=True)
+
+
+@app.command("draw")
+def draw_tree(
+    tree: Name,
+    out: Annotated[Path, typer.Option(help="SVG file to write.")] = Path("tree.svg"),
+    classes: Classes = 7,
+    patch: Patch = "1,256,256",
+    voxel: Voxel = "40,10,10",
+) -> None:
+    """Draw a tree: root at the top, a box for each module."""
+    target = _target(classes, patch, voxel, 1)
+    _write_svg(_tree(tree, target), target, out)
+    typer.echo(out)
+
+
+@app.command()
+def describe(
+    tree: Name,
+    classes: Classes = 7,
+    patch: Patch = "1,256,256",
+    voxel: Voxel = "40,10,10",
+    batch: Batch = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Print what a tree's network is and takes."""
+    from emsearch.reports.listing import Form, print_fields
+
+    target = _target(classes, patch, voxel, batch)
+    record = _described(_tree(tree, target), target)
+    print_fields(record, Form.JSON if as_json else Form.TABLE)
+
+
+def _described(tree: "Tree", target: "Target") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from emsearch.trees.arithmetic import describe as describe_tree
+
+    facts = describe_tree(tree, target)
+    memory = {"memory_gb": facts.memory_gb(target.batch_size)}
+    return {"digest": tree.digest(), "family": tree.family} | asdict(facts) | memory
+
+
+def _listed(tree: "Tree", target: "Target") -> dict[str, Any]:
+    known = _described(tree, target)
+    keys = ("digest", "family", "parameters")
+    return {key: known[key] for key in keys} | {"tree": tree.to_dict()}
+
+
+def _write_svg(tree: "Tree", target: "Target", path: Path) -> None:
+    from emsearch.records.files import replacing
+    from emsearch.trees.arithmetic import describe as describe_tree
+    from emsearch.trees.draw import to_svg
+
+    with replacing(path) as scratch:
+        scratch.write_text(to_svg(tree, describe_tree(tree, target)), encoding="utf-8")
+
+
+def _tree(name: str, target: "Target") -> "Tree":
+    """Return the tree that a name stands for. Raises NotFoundError, SpecError."""
+    from emsearch.errors import NotFoundError
+    from emsearch.records.files import read_json
+    from emsearch.trees.baseline import baseline
+    from emsearch.trees.node import Tree
+    from emsearch.trees.sample import draw
+    from emsearch.trees.space import make_space
+
+    if Path(name).is_file():
+        found = read_json(Path(name))
+        return Tree.from_dict(found.get("tree", found))
+    if name == "baseline":
+        return baseline(target, _limits(40_000_000))
+    family, *numbers = name.split("/")
+    if len(numbers) == 2 and all(number.isdigit() for number in numbers):
+        seed, number = map(int, numbers)
+        return draw(make_space([family], {}), seed, number, target, _limits(40_000_000)).tree
+    raise NotFoundError(
+        f"no tree {name!r}; give a JSON file, 'baseline', or FAMILY/SEED/NUMBER such as "
+        "encoder_decoder_2d/0/3"
+    )
+
+
+def _limits(max_parameters: int) -> "Limits":
+    from emsearch.trees.arithmetic import Limits
+
+    return Limits(max_parameters=max_parameters)
+
+
+def _target(classes: int, patch: str, voxel: str, batch: int) -> "Target":
+    from emsearch.trees.arithmetic import Target
+
+    return Target(
+        classes=classes,
+        patch_zyx=three(patch, int, "--patch"),
+        voxel_nm=three(voxel, float, "--voxel"),
+        batch_size=batch,
+    )
