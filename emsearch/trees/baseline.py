@@ -17,21 +17,27 @@ FAMILY = "baseline"
 WIDTHS = (32, 24, 16, 12, 8, 6, 4)
 """Kernels at full resolution: the most that fit are taken."""
 MOST_LEVELS = 5
+FEWEST_LEVELS = 3
+"""Halvings below which width is given up first."""
 
 
 def baseline(target: Target, limits: Limits) -> Tree:
     """Return the residual U-Net that fits target and limits best.
 
-    Narrower networks are tried before shallower ones. Raises SpecError where none fits.
+    Shallower networks are tried before narrower ones, down to a depth that still sees a cell: where
+    parameters are scarce, those of the lowest resolutions are worth least. Raises SpecError where
+    none fits.
     """
     most = min(levels_within(target.patch_zyx), MOST_LEVELS)
     misfit: Misfit | None = None
-    for levels in range(most, 0, -1):
-        for width in WIDTHS:
-            tree = _residual_unet(target, levels, width)
-            misfit = find_misfit(tree.plan(), target, limits)
-            if misfit is None:
-                return tree
+    least = max(min(FEWEST_LEVELS, most), 1)
+    extents = [(w, levels) for w in WIDTHS for levels in range(most, least - 1, -1)]
+    extents += [(WIDTHS[-1], levels) for levels in range(least - 1, 0, -1)]
+    for width, levels in extents:
+        tree = _residual_unet(target, levels, width)
+        misfit = find_misfit(tree.plan(), target, limits)
+        if misfit is None:
+            return tree
     raise SpecError(
         f"no baseline fits a patch of {target.patch_zyx}:"
         f" {misfit.message if misfit else 'it cannot be halved in y and x'}"
