@@ -1,6 +1,7 @@
 """What `check` prints: the data, the forecast."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.table import Table
 from emsearch.cli.progress import clock
 from emsearch.coordinator.forecast import Forecast, forecast
 from emsearch.records.spec import StudySpec
-from emsearch.volumes.check import check_dataset
+from emsearch.volumes.check import VolumeReport, check_dataset
 
 __all__ = ["print_check"]
 
@@ -25,6 +26,9 @@ def print_check(spec: StudySpec, *, as_json: bool) -> None:
         return
     console = Console()
     console.print(_volumes(volumes, spec.dataset.classes))
+    for volume in volumes:
+        for warning in volume.warnings:
+            console.print(f"[yellow]{volume.name}:[/yellow] {warning}", soft_wrap=True)
     console.print(_forecast(spec, taken))
     console.print(f"[green]{spec.study.name} is ready to launch[/green]")
 
@@ -33,7 +37,7 @@ def _plain(taken: Forecast) -> dict[str, Any]:
     return asdict(taken) | {"total_s": taken.total_s}
 
 
-def _volumes(volumes: Any, classes: tuple[str, ...]) -> Table:
+def _volumes(volumes: Sequence[VolumeReport], classes: tuple[str, ...]) -> Table:
     table = Table(title="Volumes", title_justify="left", box=None, pad_edge=False)
     table.add_column("volume")
     table.add_column("z × y × x", justify="right")
@@ -44,8 +48,8 @@ def _volumes(volumes: Any, classes: tuple[str, ...]) -> Table:
     for volume in volumes:
         shape = " × ".join(str(length) for length in volume.shape_zyx)
         voxel = " × ".join(f"{size:g}" for size in volume.voxel_nm)
-        for split, fractions in volume.class_fractions.items():
-            shares = [f"{fraction:.2%}" for fraction in fractions]
+        for split in volume.counts_K:
+            shares = [f"{fraction:.2%}" for fraction in volume.fractions_K(split)]
             table.add_row(volume.name, shape, voxel, split, *shares)
     return table
 

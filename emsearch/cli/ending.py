@@ -3,10 +3,13 @@
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from emsearch.cli.asking import COLUMNS
 from emsearch.ledger import listings, queries
+from emsearch.ledger.rows import AnyRow
 from emsearch.ledger.store import Ledger
+from emsearch.records.trial import Stage
 from emsearch.reports.leaderboard import leaderboard
 from emsearch.reports.listing import print_listing
 
@@ -24,7 +27,9 @@ def print_ending(ledger: Ledger, folder: Path, page: Path) -> None:
     print_listing(entries, columns=COLUMNS, empty="no candidate was trained")
     console = Console()
     if study.paused_why:
-        console.print(f"\n[red]The study failed:[/red] {study.paused_why}", soft_wrap=True)
+        word = "failed" if study.stage == Stage.FAILED else "is paused"
+        console.print(f"\n[red]The study {word}:[/red] {escape(study.paused_why)}", soft_wrap=True)
+        console.print(f"Mend what is wrong, then: emsearch resume {folder}", soft_wrap=True)
     if rivals:
         console.print()
         print_listing([_scored(rival) for rival in rivals], title="Mean IoU")
@@ -32,12 +37,11 @@ def print_ending(ledger: Ledger, folder: Path, page: Path) -> None:
     console.print(f"report    {page}", soft_wrap=True)
 
 
-def _scored(rival: object) -> dict[str, object]:
-    row = rival
+def _scored(rival: AnyRow) -> dict[str, object]:
     return {
-        "network": row.name,  # type: ignore[attr-defined]
-        "validation": _mean(row.validation),  # type: ignore[attr-defined]
-        "test": _mean(row.test),  # type: ignore[attr-defined]
+        "network": rival.name,
+        "validation": _mean(rival.validation),
+        "test": _mean(rival.test),
     }
 
 

@@ -52,10 +52,12 @@ def resume(folder: Folder) -> None:
 
 
 def _run(ledger: "Ledger", spec: "StudySpec", folder: Path) -> None:
+    from emsearch.cli.ending import print_ending
     from emsearch.cli.progress import Progress
     from emsearch.coordinator.serve import serve
     from emsearch.execution.local import LocalExecutor
     from emsearch.records.trial import Stage
+    from emsearch.reports.pages import write_report
 
     executor = LocalExecutor(folder / "jobs", spec.cluster.threads)
     try:
@@ -64,14 +66,7 @@ def _run(ledger: "Ledger", spec: "StudySpec", folder: Path) -> None:
     except KeyboardInterrupt:
         typer.echo(f"\nLeft with every checkpoint kept. Go on: emsearch resume {folder}", err=True)
         raise
-    _tell_end(ledger, folder, failed=stage == Stage.FAILED)
-
-
-def _tell_end(ledger: "Ledger", folder: Path, *, failed: bool) -> None:
-    from emsearch.cli.ending import print_ending
-    from emsearch.reports.pages import write_report
-
     page = write_report(ledger, folder)
     print_ending(ledger, folder, page)
-    if failed:
+    if stage != Stage.FINISHED:
         raise typer.Exit(1)

@@ -41,6 +41,7 @@ class Actor:
         self._orders = OrderWriter(folder, spec)
         self._drawing = Drawing(self._study, spec)
         self._methods: dict[type, Callable[[Any], None]] = {
+            decisions.Pause: self._pause,
             decisions.Settle: self._settle,
             decisions.Bury: self._bury,
             decisions.Recover: self._recover,
@@ -145,6 +146,10 @@ class Actor:
 
     def _nothing(self, connection: Connection, ended: Ended) -> None:
         """Another attempt is in charge of the order."""
+
+    def _pause(self, action: decisions.Pause) -> None:
+        with self._ledger.writing(self._lease) as connection:
+            changes.advance(connection, self._study, {"paused_why": action.why})
 
     def _import(self, _action: decisions.Import) -> None:
         with self._ledger.writing(self._lease) as connection:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from emsearch.coordinator.view import Ended, Job, TrialView, View, Waiting
+from emsearch.coordinator.view import ALIKE, Ended, Job, TrialView, View, Waiting
 from emsearch.execution.executor import JobState
 from emsearch.ranking.posterior import Result, rank
 from emsearch.records.trial import Cause, OrderState, Stage, TrialState
@@ -19,6 +19,7 @@ __all__ = [
     "Draw",
     "Follow",
     "Import",
+    "Pause",
     "Promote",
     "Recover",
     "Settle",
@@ -117,7 +118,16 @@ class Advance:
     why: str = ""
 
 
-Action = Settle | Bury | Recover | Submit | Import | Draw | Promote | Ask | Combine | Advance
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pause:
+    """Submit nothing more until somebody has looked."""
+
+    why: str
+
+
+Action = (
+    Pause | Settle | Bury | Recover | Submit | Import | Draw | Promote | Ask | Combine | Advance
+)
 
 DRAWS_A_CYCLE = 200
 MOST_ORDERS_A_JOB = 500
@@ -130,6 +140,8 @@ def decide(view: View) -> list[Action]:
 
     What has ended is settled first; the next view shows what follows from it.
     """
+    if view.alike and not view.is_paused:
+        return [Pause(why=f"{ALIKE} attempts in a row failed alike: {view.alike}")]
     housekeeping = [*_settle(view.ended), *_mend(view.jobs)]
     if housekeeping:
         return housekeeping

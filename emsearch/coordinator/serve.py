@@ -9,6 +9,7 @@ from emsearch.coordinator.decide import decide
 from emsearch.coordinator.folder import check_version
 from emsearch.coordinator.inbox import clear, read_inbox
 from emsearch.coordinator.rankings import refresh_rankings
+from emsearch.coordinator.reopen import reopen
 from emsearch.coordinator.view import Plan, read_view
 from emsearch.execution.executor import Executor, JobReport, JobState
 from emsearch.ledger import intake, queries
@@ -36,6 +37,8 @@ class Coordinator:
         self._plan = Plan.of(spec)
         self._actor = Actor(ledger, lease, executor, folder, spec)
         self._renewed_s = 0.0
+        self.is_paused = False
+        """Nothing runs, and nothing will until somebody has looked."""
 
     def cycle(self) -> tuple[Stage, bool]:
         """Observe, decide, act once; return the stage and whether anything happened."""
@@ -50,6 +53,7 @@ class Coordinator:
             self._refresh()
         elif time.monotonic() - self._renewed_s > _RENEW_S:
             self._renew()
+        self.is_paused = view.is_paused and not view.jobs
         return view.stage, bool(heard or actions)
 
     def leave(self) -> None:
@@ -101,7 +105,7 @@ def serve(
     spec: StudySpec,
     on_cycle: Callable[[], None] = lambda: None,
 ) -> Stage:
-    """Coordinate a study until it ends; return the stage that it ended in.
+    """Coordinate a study until it ends or pauses; return the stage that it is in then.
 
     Interrupted (Ctrl-C), it asks the workers to leave their checkpoints, waits for them and raises
     KeyboardInterrupt again. Raises LeaseError where another coordinator holds the study.
@@ -110,7 +114,13 @@ def serve(
     with ledger.reading() as connection:
         study_id = queries.study(connection).id
     lease = ledger.acquire(study_id)
-    coordinator = Coordinator(ledger, lease, executor, folder, spec)
+    try:
+        with ledger.writing(lease) as connection:
+            reopen(connection, study_id)
+        coordinator = Coordinator(ledger, lease, executor, folder, spec)
+    except BaseException:
+        ledger.release(lease)
+        raise
     try:
         return _loop(coordinator, on_cycle)
     except KeyboardInterrupt:
@@ -125,7 +135,7 @@ def _loop(coordinator: Coordinator, on_cycle: Callable[[], None]) -> Stage:
     while True:
         stage, happened = coordinator.cycle()
         on_cycle()
-        if stage in {Stage.FINISHED, Stage.FAILED}:
+        if stage in {Stage.FINISHED, Stage.FAILED} or coordinator.is_paused:
             return stage
         wait_s = _SHORTEST_WAIT_S if happened else min(wait_s * 1.5, _LONGEST_WAIT_S)
         if not happened:

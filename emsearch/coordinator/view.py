@@ -13,8 +13,10 @@ from emsearch.records.candidate import Origin
 from emsearch.records.spec import StudySpec
 from emsearch.records.trial import Cause, OrderState, Stage, TrialState
 
-__all__ = ["Ended", "Job", "Plan", "TrialView", "Tuning", "View", "Waiting", "read_view"]
+__all__ = ["ALIKE", "Ended", "Job", "Plan", "TrialView", "Tuning", "View", "Waiting", "read_view"]
 
+ALIKE = 5
+"""Failures in a row with the same words after which it is not the trials' fault."""
 _MOST_WAITING = 2000  # orders looked at in a cycle: its cost must not grow with the study
 
 
@@ -128,6 +130,8 @@ class View:
     tunings: tuple[Tuning, ...] = ()
     combining: tuple[OrderState, ...] = ()
     """Of the ensemble's orders."""
+    alike: str = ""
+    """What the last attempts all failed with, where that is one and the same; else empty."""
 
 
 def read_view(
@@ -160,6 +164,7 @@ def read_view(
         completed=() if live else _completed(connection, study.id),
         tunings=_tunings(connection, study.id) if stage == Stage.TUNING else (),
         combining=_states(connection, study.id, "ensemble"),
+        alike=_alike(connection, study),
     )
 
 
@@ -181,6 +186,13 @@ def _ended(connection: Connection, study_id: int) -> tuple[Ended, ...]:
         )
         for row in queries.ended_attempts(connection, study_id)
     )
+
+
+def _alike(connection: Connection, study: AnyRow) -> str:
+    ends = queries.last_ends(connection, study.id, study.held_since_s, ALIKE)
+    words = {row.detail.strip().splitlines()[-1] for row in ends if row.detail.strip()}
+    errors = all(row.cause == Cause.ERROR for row in ends)
+    return words.pop() if len(ends) == ALIKE and errors and len(words) == 1 else ""
 
 
 def _states(connection: Connection, study_id: int, kind: str) -> tuple[OrderState, ...]:

@@ -23,8 +23,8 @@ from emsearch.ledger.tables import (
 
 __all__ = [
     "attempts_of_trials",
-    "class_scores",
     "candidate_count",
+    "class_scores",
     "classes_of_ranked",
     "counts",
     "curves",

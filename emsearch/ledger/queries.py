@@ -29,6 +29,7 @@ __all__ = [
     "ended_attempts",
     "evaluations_at",
     "last_draw",
+    "last_ends",
     "live_jobs",
     "live_trials",
     "member_trials",
@@ -120,6 +121,22 @@ def ended_attempts(connection: Connection, study_id: int) -> Rows:
             AttemptRow.settled.is_(False),
         )
         .order_by(AttemptRow.id)
+    ).all()
+
+
+def last_ends(connection: Connection, study_id: int, since_s: float, most: int) -> Rows:
+    """Return cause, detail of the last attempts to end after they had started, latest first."""
+    return connection.execute(
+        select(AttemptRow.cause, AttemptRow.detail)
+        .join(OrderRow, OrderRow.id == AttemptRow.order_id)
+        .where(
+            OrderRow.study_id == study_id,
+            AttemptRow.state == AttemptState.ENDED,
+            AttemptRow.started_s.is_not(None),
+            AttemptRow.ended_s >= since_s,
+        )
+        .order_by(AttemptRow.ended_s.desc(), AttemptRow.id.desc())
+        .limit(most)
     ).all()
 
 

@@ -154,7 +154,7 @@ class AttemptRow(Base):
     cause: Mapped[str | None]
     node: Mapped[str] = mapped_column(default="")
     started_s: Mapped[float | None]
-    ended_s: Mapped[float | None]
+    ended_s: Mapped[float | None] = mapped_column(index=True)
     first_step: Mapped[int | None]
     """Step that it went on from."""
     step: Mapped[int] = mapped_column(default=0)

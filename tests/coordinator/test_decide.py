@@ -14,6 +14,7 @@ from emsearch.coordinator.decide import (
     Draw,
     Follow,
     Import,
+    Pause,
     Promote,
     Recover,
     Settle,
@@ -190,6 +191,14 @@ def test_a_paused_study_settles_but_submits_nothing() -> None:
 def test_what_ended_is_settled_before_anything_else_is_decided() -> None:
     view = replace(SEARCHING, candidates_drawn=0, ended=(ENDED,))
     assert decide(view) == [Settle(ended=ENDED, follow=Follow.DONE)]
+
+
+def test_failures_alike_in_a_row_pause_the_study_and_say_why() -> None:
+    (action,) = decide(replace(SEARCHING, alike="OSError: no space left", ended=(ENDED,)))
+    assert isinstance(action, Pause)
+    assert "no space left" in action.why
+    paused = replace(SEARCHING, alike="OSError: no space left", is_paused=True, ended=(ENDED,))
+    assert decide(paused) == [Settle(ended=ENDED, follow=Follow.DONE)]
 
 
 def test_a_job_without_a_handle_is_looked_for() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from emsearch.coordinator.folder import create_study, open_study
+from emsearch.coordinator.reopen import reopen
 from emsearch.coordinator.serve import Coordinator
 from emsearch.ledger import listings, queries
 from emsearch.ledger.store import Ledger
@@ -149,3 +150,31 @@ def test_a_reopened_study_is_the_one_that_was_made(tmp_path: Path) -> None:
     spec = spec_of()
     create_study(tmp_path / "study", spec, write_study_file(tmp_path))
     assert open_study(tmp_path / "study")[1] == spec
+
+
+def test_when_everything_fails_alike_the_study_pauses_and_can_be_resumed(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    spec = spec_of()
+    ledger = create_study(folder, spec, write_study_file(tmp_path))
+    broken = FakeCluster(folder, failing=frozenset(range(100)))
+    lease = ledger.acquire(1)
+    coordinator = Coordinator(ledger, lease, broken, folder, spec)
+    for _ in range(200):
+        _, happened = coordinator.cycle()
+        if coordinator.is_paused:
+            break
+        if not happened:
+            broken.tick(Random(0))
+    with ledger.reading() as connection:
+        why = queries.study(connection).paused_why
+        failed = queries.trials_of(connection, 1, TrialState.FAILED)
+    assert "failed alike: Traceback: boom" in why
+    assert len(failed) <= 3
+    ledger.release(lease)
+
+    mended = FakeCluster(folder)
+    lease = ledger.acquire(1)
+    with ledger.writing(lease) as connection:
+        reopen(connection, 1)
+    stage = advance(Coordinator(ledger, lease, mended, folder, spec), mended, Random(0), 0.0)
+    assert stage == Stage.FINISHED

@@ -1,5 +1,6 @@
 """A cluster in memory: jobs run when they are told to, trainings score what their seed says."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -58,7 +59,7 @@ class FakeCluster:
         name = AttemptName(token=token, index=0, order=number, restart=0)
         says = [(EventKind.STARTED, {"node": "cn1", "pid": 1}), *self._said(order)]
         for i, (kind, facts) in enumerate(says):
-            content = {"kind": kind, "at_s": 1.0 + i, "facts": facts}
+            content = {"kind": kind, "at_s": time.time(), "facts": facts}
             write_json(self._study / "inbox" / f"{name}.{i:06d}.json", content)
 
     def _said(self, order: Order) -> list[tuple[EventKind, dict[str, Any]]]:

@@ -1,0 +1,131 @@
+"""Small studies that really run: a phantom, the command line, processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import tifffile
+
+from emsearch.ledger import listings, queries
+from emsearch.ledger.store import open_ledger
+from emsearch.volumes.phantom import phantom
+
+STUDY = """
+[study]
+name = "small"
+seed = 3
+[dataset]
+classes = ["background", "cytoplasm", "membrane", "mitochondrion", "granule", "dense_granule"]
+voxel_nm = [40, 10, 10]
+[[dataset.volumes]]
+image = "image.tif"
+labels = "labels.tif"
+train = "0:6"
+validation = "6:8"
+test = "8:10"
+[space]
+max_parameters = 40_000
+max_step_s = 0.02
+gflops = 60
+gbytes_s = 10
+[training]
+patch_zyx = [1, 48, 48]
+batch_size = 2
+learning_rate = 3e-3
+checkpoint_every_s = 0.05
+[search]
+candidates = 3
+repeats = 1
+rungs = [8, 24]
+[tune]
+survivors = 1
+trials = 2
+batch = 2
+[ensemble]
+size = 2
+[cluster]
+max_jobs = 2
+min_job_s = 3.0
+"""
+
+
+def write_study(folder: Path, text: str = STUDY) -> Path:
+    """Write a phantom and a study file into `folder`; return the file."""
+    image_ZYX, labels_ZYX = phantom((10, 96, 96), seed=5)
+    tifffile.imwrite(folder / "image.tif", image_ZYX)
+    tifffile.imwrite(folder / "labels.tif", labels_ZYX)
+    path = folder / "study.toml"
+    path.write_text(text)
+    return path
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """Return the words that run emsearch's command line with this very Python."""
+    code = "from emsearch.cli import main; main()"
+    return [sys.executable, "-c", code, *map(str, arguments)]
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, check=False, env=_environment()
+    )
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own."""
+    return subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=_environment(),
+        start_new_session=True,
+    )
+
+
+def listed(*arguments: str | Path) -> Any:
+    """Return what a command prints with --json."""
+    done = run(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """Return what a study came to, without what depends on the course of events."""
+    with open_ledger(folder / "ledger.sqlite").reading() as connection:
+        trials = queries.trials_of(connection, 1)
+        curves = listings.curves(connection, 1)
+        ranked = listings.ranked(connection, 1)
+        ensembles = listings.ensembles(connection, 1)
+        return {
+            "trials": [(t.candidate, t.repeat, t.seed, t.state, t.step, t.score) for t in trials],
+            "curves": sorted((c.candidate, c.trial, c.step, c.mean_iou) for c in curves),
+            "ranked": [(r.rank, r.candidate, r.tree, r.score, r.recipe) for r in ranked],
+            "ensembles": [(e.name, e.method, e.validation, e.test) for e in ensembles],
+        }
+
+
+def repeated_steps(folder: Path) -> list[tuple[int, int, int]]:
+    """Return (trial, end of an attempt, start of a later one) where the later began before.
+
+    An attempt that was killed left its last checkpoint behind; one that ended left its end.
+    """
+    with open_ledger(folder / "ledger.sqlite").reading() as connection:
+        attempts = listings.attempts_of_trials(connection, 1)
+    reached: dict[int, int] = {}
+    repeated = []
+    for attempt in attempts:
+        if attempt.kind != "train" or attempt.first_step is None:
+            continue
+        known = reached.get(attempt.trial_id, 0)
+        if attempt.first_step < known:
+            repeated.append((attempt.trial_id, known, attempt.first_step))
+        reached[attempt.trial_id] = max(known, attempt.step)
+    return repeated
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"}
