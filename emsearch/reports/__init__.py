@@ -1,0 +1,1 @@
+"""What people read of a study: leaderboard, status, cards, and the page that holds them all."""

@@ -1,0 +1,43 @@
+"""Images that a page holds in itself, as data URIs."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from emsearch.ledger import listings
+from emsearch.trees.draw import to_svg
+from emsearch.trees.node import Tree
+
+__all__ = ["Picture", "drawing", "overlays"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """An image held in the page itself."""
+
+    name: str
+    uri: str
+
+
+def drawing(tree: Tree) -> Picture:
+    """Return a picture of a tree."""
+    svg = to_svg(tree, None)
+    return Picture(name=f"tree {tree.digest()}", uri=_uri("image/svg+xml", svg.encode()))
+
+
+def overlays(connection: Connection, study_id: int, folder: Path) -> tuple[Picture, ...]:
+    """Return the pictures that the last selection of an ensemble drew, where they still are."""
+    results = listings.order_results(connection, study_id, "ensemble")
+    paths = [folder / name for name in results[-1].get("overlays", ())] if results else []
+    root = folder.resolve()
+    return tuple(
+        Picture(name=path.stem, uri=_uri("image/png", path.read_bytes()))
+        for path in paths
+        if path.suffix == ".png" and path.resolve().is_relative_to(root) and path.is_file()
+    )
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
