@@ -1,4 +1,4 @@
-"""Boxes of voxels, and reading them with mirrored context beyond the volume.
+"""Boxes of voxels.
 
 Axes: Z Y X voxels in array order.
 """
@@ -6,14 +6,14 @@ Axes: Z Y X voxels in array order.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emsearch.errors import SpecError
+from emsearch.volumes.dataset import Region
 
-__all__ = ["Box", "Reader", "Shape", "mirrored", "split_box"]
+__all__ = ["Box", "Reader", "Shape", "split_box"]
 
 Shape = tuple[int, int, int]
 """Voxels along z, y, x."""
@@ -39,6 +39,12 @@ class Box:
     def shape_zyx(self) -> Shape:
         """Voxels along each axis."""
         z, y, x = (stop - start for start, stop in zip(self.start_zyx, self.stop_zyx, strict=True))
+        return z, y, x
+
+    @property
+    def ranges(self) -> Region:
+        """First voxel and the one after the last along each axis."""
+        z, y, x = zip(self.start_zyx, self.stop_zyx, strict=True)
         return z, y, x
 
     def slices(self, origin_zyx: Shape = (0, 0, 0)) -> tuple[slice, slice, slice]:
@@ -77,27 +83,6 @@ Reader = Callable[[Box], NDArray[np.float32]]
 """Gives the normalised image_ZYX of a box that may reach beyond the volume, mirrored there."""
 
 
-def mirrored(array_ZYX: Any, box: Box) -> NDArray[Any]:
-    """Return the voxels of `box`, mirrored where it reaches beyond the array.
-
-    `array_ZYX` may be lazy (zarr, a memory map): only the slab that is needed is read.
-    """
-    indices = [
-        _reflect(np.arange(start, stop), length)
-        for start, stop, length in zip(box.start_zyx, box.stop_zyx, array_ZYX.shape, strict=True)
-    ]
-    slab = tuple(slice(int(index.min()), int(index.max()) + 1) for index in indices)
-    read_ZYX = np.asarray(array_ZYX[slab])
-    for axis, (index, part) in enumerate(zip(indices, slab, strict=True)):
-        if (
-            index[0] != part.start
-            or index[-1] != part.stop - 1
-            or len(index) != part.stop - part.start
-        ):
-            read_ZYX = read_ZYX.take(index - part.start, axis=axis)
-    return read_ZYX
-
-
 def split_box(box: Box, size_zyx: Shape) -> Iterator[Box]:
     """Yield boxes of at most `size_zyx` that cover `box` once, in array order.
 
@@ -113,12 +98,3 @@ def split_box(box: Box, size_zyx: Shape) -> Iterator[Box]:
             stop_zyx=(cuts[0][z + 1], cuts[1][y + 1], cuts[2][x + 1]),
         )
         yield cell.within(box)
-
-
-def _reflect(index: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    if length == 1:
-        return np.zeros_like(index)
-    period = 2 * (length - 1)
-    folded = np.abs(index) % period
-    reflected: NDArray[np.int64] = np.minimum(folded, period - folded)
-    return reflected

@@ -3,15 +3,16 @@
 Axes: K class, Z Y X voxels in array order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emsearch.errors import SpecError
-from emsearch.inference.box import Box, Reader, Shape
+from emsearch.inference.box import Box, Reader, Shape, split_box
 from emsearch.inference.predict import Predictor
+from emsearch.inference.tiles import Tiling
 
 __all__ = ["Committee", "block_shape"]
 
@@ -47,17 +48,22 @@ class Committee:
                 mean_KZYX[:, *box.slices(region.start_zyx)] += weight * piece_KZYX.cpu().numpy()
         return mean_KZYX
 
+    def labels(self, read: Reader, volume_zyx: Shape) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
+        """Yield the blocks of a whole volume, each with its labels_ZYX."""
+        for block in split_box(Box.whole(volume_zyx), self.block_zyx(volume_zyx)):
+            yield block, self.probability(read, volume_zyx, block).argmax(0).astype(np.uint8)
+
     def block_zyx(self, volume_zyx: Shape) -> Shape:
         """Return the shape of blocks in which a volume of that shape is best predicted."""
-        return block_shape(self.members, volume_zyx)
+        return block_shape([member.tiling for member in self.members], volume_zyx)
 
 
-def block_shape(members: Sequence[Predictor], volume_zyx: Shape) -> Shape:
+def block_shape(tilings: Sequence[Tiling], volume_zyx: Shape) -> Shape:
     """Return the shape of blocks of about two million voxels, no smaller than a network's tile.
 
     They are wide rather than deep, but as deep as the tiles, so that little context is read twice.
     """
-    tiles = [member.tiling.window_zyx or member.tiling.step_zyx for member in members]
+    tiles = [tiling.window_zyx or tiling.step_zyx for tiling in tilings]
     z, y, x = (
         min(max(tile[axis] for tile in tiles), length) for axis, length in enumerate(volume_zyx)
     )

@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emsearch.inference.box import Box, Reader, Shape, split_box
-from emsearch.inference.tiles import Tile, Tiling, gaussian, tiles_of
+from emsearch.inference.tiles import Tile, Tiling, gaussian, plan_tiling, tiles_of
+from emsearch.trees.arithmetic import Target, describe
+from emsearch.trees.node import Tree
 
-__all__ = ["Predictor"]
+__all__ = ["Predictor", "tiling_of"]
 
+_WINDOW_BYTES = {"cpu": 1 << 29, "cuda": 1 << 32}
+"""Of a window's activations, by the kind of device."""
 _BLOCK_BYTES = 1 << 28  # of blended class probabilities that are held at once
 
 
@@ -28,6 +32,19 @@ class Predictor:
     tiling: Tiling
     classes: int
     device: torch.device
+
+    @classmethod
+    def of(
+        cls,
+        tree: Tree,
+        network: nn.Module,
+        classes: int,
+        patch_zyx: Shape,
+        device: torch.device,
+    ) -> "Predictor":
+        """Return the predictor of a network that was built from `tree`, trained on such patches."""
+        tiling = tiling_of(tree, classes, patch_zyx, device)
+        return cls(network=network.eval(), tiling=tiling, classes=classes, device=device)
 
     def pieces(self, read: Reader, volume_zyx: Shape, region: Box) -> Iterator[tuple[Box, Tensor]]:
         """Yield boxes that cover `region` once, each with its probability_KZYX on the device.
@@ -84,3 +101,9 @@ class Predictor:
         window_z = (self.tiling.window_zyx or (1, 1, 1))[0]
         sections = _BLOCK_BYTES // (4 * (self.classes + 1) * y * x)
         return max(sections, window_z), y, x
+
+
+def tiling_of(tree: Tree, classes: int, patch_zyx: Shape, device: torch.device) -> Tiling:
+    """Return the tiling for the network of `tree`, trained on such patches, on a device."""
+    facts = describe(tree, Target(classes=classes, patch_zyx=patch_zyx))
+    return plan_tiling(facts, patch_zyx, _WINDOW_BYTES[device.type])

@@ -16,20 +16,21 @@ __all__ = ["SegmentationLoss", "class_weights"]
 _SMOOTH = 1.0  # voxels; keeps the Dice of a class with a handful of voxels from jumping
 
 
-def class_weights(voxels_K: Sequence[int], balance: float) -> Tensor:
+def class_weights(fraction_K: Sequence[float], balance: float) -> Tensor:
     """Return the weight of each class in the cross-entropy, shape (K,), 1 on the mean voxel.
 
-    `balance` 0 weighs every voxel alike, 1 every class alike, between them in proportion to
-    frequency ** -balance. Raises SpecError for a class without a voxel.
+    `fraction_K` says how much of the training voxels each class takes. `balance` 0 weighs every
+    voxel alike, 1 every class alike, between them in proportion to frequency ** -balance. Raises
+    SpecError for a class without a voxel.
     """
-    counts_K = torch.as_tensor(voxels_K, dtype=torch.float64)
-    if bool((counts_K <= 0).any()):
-        absent = [number for number, count in enumerate(voxels_K) if count <= 0]
+    frequency_K = torch.as_tensor(fraction_K, dtype=torch.float64)
+    frequency_K = frequency_K / frequency_K.sum()
+    if bool((frequency_K <= 0).any()):
+        absent = [number for number, part in enumerate(fraction_K) if part <= 0]
         raise SpecError(
             f"classes {absent} have no voxel in the training slices; label some, or take them "
             "out of dataset.classes"
         )
-    frequency_K = counts_K / counts_K.sum()
     weight_K = frequency_K**-balance
     return (weight_K / (weight_K * frequency_K).sum()).float()
 

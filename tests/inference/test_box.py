@@ -2,39 +2,7 @@ import numpy as np
 import pytest
 
 from emsearch.errors import SpecError
-from emsearch.inference.box import Box, Shape, mirrored, split_box
-
-
-@pytest.mark.parametrize("shape_zyx", [(5, 6, 7), (1, 9, 4), (2, 1, 3)])
-@pytest.mark.parametrize("before", [0, 1, 3, 11])
-@pytest.mark.parametrize("after", [0, 2, 12])
-def test_mirroring_agrees_with_numpy(shape_zyx: Shape, before: int, after: int) -> None:
-    image_ZYX = np.random.default_rng(0).random(shape_zyx)
-    stop_zyx = (shape_zyx[0] + after, shape_zyx[1] + after, shape_zyx[2] + after)
-    box = Box(start_zyx=(-before,) * 3, stop_zyx=stop_zyx)
-    expected = np.pad(image_ZYX, ((before, after),) * 3, mode="reflect")
-    np.testing.assert_array_equal(mirrored(image_ZYX, box), expected)
-
-
-def test_a_box_far_outside_is_the_mirror_image_of_the_whole_volume() -> None:
-    image_ZYX = np.arange(10).reshape(1, 1, 10)
-    box = Box(start_zyx=(0, 0, -12), stop_zyx=(1, 1, -4))
-    assert mirrored(image_ZYX, box).tolist() == [[[6, 7, 8, 9, 8, 7, 6, 5]]]
-
-
-def test_only_the_slab_that_is_needed_is_read() -> None:
-    asked = []
-
-    class Lazy:
-        shape = (100, 100, 100)
-
-        def __getitem__(self, slices: tuple[slice, ...]) -> np.ndarray[tuple[int, ...], np.dtype]:
-            asked.append(tuple((part.start, part.stop) for part in slices))
-            return np.zeros([part.stop - part.start for part in slices])
-
-    box = Box(start_zyx=(-2, 40, 90), stop_zyx=(3, 50, 104))
-    assert mirrored(Lazy(), box).shape == (5, 10, 14)
-    assert asked == [((0, 3), (40, 50), (90, 100))]
+from emsearch.inference.box import Box, Shape, split_box
 
 
 @pytest.mark.parametrize("size_zyx", [(1, 1, 1), (2, 3, 4), (9, 9, 9)])

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from emsearch.errors import SpecError
-from emsearch.inference.box import Box, Shape, mirrored
+from emsearch.inference.box import Box, Shape
 from emsearch.inference.committee import Committee, block_shape
 from emsearch.inference.predict import Predictor
 from emsearch.inference.tiles import Tiling
+from emsearch.volumes.dataset import mirrored
 
 
 class Slope(nn.Module):
@@ -36,7 +37,7 @@ def test_a_committee_gives_the_weighted_mean_of_its_members() -> None:
     region = Box(start_zyx=(1, 0, 2), stop_zyx=(3, 9, 11))
 
     def read(box: Box) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
-        return mirrored(image_ZYX, box)
+        return mirrored(image_ZYX, box.ranges)
 
     first, second = (member.probability(read, (3, 9, 11), region) for member in members)
     committee = Committee(members=members, weights=(0.25, 0.75))
@@ -55,8 +56,8 @@ def test_weights_that_do_not_fit_are_refused(weights: tuple[float, ...]) -> None
 
 @pytest.mark.parametrize("volume_zyx", [(4, 5, 6), (20, 1024, 1024), (500, 90, 3000)])
 def test_blocks_hold_tiles_and_stay_within_volume_and_memory(volume_zyx: Shape) -> None:
-    members = [_predictor(1.0, (1, 512, 512)), _predictor(1.0, (16, 64, 64))]
-    block_zyx = block_shape(members, volume_zyx)
+    tilings = [_predictor(1.0, step).tiling for step in ((1, 512, 512), (16, 64, 64))]
+    block_zyx = block_shape(tilings, volume_zyx)
     tile_zyx = (16, 512, 512)
     for block, tile, length in zip(block_zyx, tile_zyx, volume_zyx, strict=True):
         assert min(tile, length) <= block <= length

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emsearch.inference import predict
-from emsearch.inference.box import Box, Shape, mirrored
+from emsearch.inference.box import Box, Shape
 from emsearch.inference.predict import Predictor
 from emsearch.inference.tiles import Tiling
+from emsearch.volumes.dataset import mirrored
 
 CLASSES = 3
 
@@ -64,7 +65,7 @@ def _probability(
     predictor: Predictor, image_ZYX: NDArray[np.float32], region: Box
 ) -> NDArray[np.float32]:
     shape_zyx: Shape = (image_ZYX.shape[0], image_ZYX.shape[1], image_ZYX.shape[2])
-    return predictor.probability(lambda box: mirrored(image_ZYX, box), shape_zyx, region)
+    return predictor.probability(lambda box: mirrored(image_ZYX, box.ranges), shape_zyx, region)
 
 
 @pytest.mark.parametrize("step_zyx", [(1, 8, 8), (2, 10, 16), (3, 40, 6), (9, 99, 99)])
@@ -114,7 +115,7 @@ def test_labels_are_the_most_probable_classes() -> None:
     image_ZYX = _image((3, 20, 20))
     predictor = _predictor(_tiling((2, 8, 8)), Pooled())
     region = Box.whole((3, 20, 20))
-    labels_ZYX = predictor.labels(lambda box: mirrored(image_ZYX, box), (3, 20, 20), region)
+    labels_ZYX = predictor.labels(lambda box: mirrored(image_ZYX, box.ranges), (3, 20, 20), region)
     assert labels_ZYX.dtype == np.uint8
     expected = _probability(predictor, image_ZYX, region).argmax(0)
     np.testing.assert_array_equal(labels_ZYX, expected)
@@ -128,7 +129,9 @@ def test_a_blended_region_is_made_in_blocks_that_fit_memory(
     region = Box.whole((9, 16, 16))
     at_once = _probability(predictor, image_ZYX, region)
     monkeypatch.setattr(predict, "_BLOCK_BYTES", 4 * (CLASSES + 1) * 16 * 16 * 4)
-    pieces = list(predictor.pieces(lambda box: mirrored(image_ZYX, box), (9, 16, 16), region))
+    pieces = list(
+        predictor.pieces(lambda box: mirrored(image_ZYX, box.ranges), (9, 16, 16), region)
+    )
     assert [box.shape_zyx[0] for box, _ in pieces] == [4, 4, 1]
     found = np.concatenate([piece.numpy() for _, piece in pieces], axis=1)
     np.testing.assert_allclose(found, at_once, atol=1e-6)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from emsearch.records.candidate import Recipe
 from emsearch.records.dataset import Dataset, VolumeRecord
-from emsearch.records.order import TrainOrder
+from emsearch.records.order import Member, TrainOrder
 from emsearch.records.trial import Cause
+from emsearch.training.run import run_trial
 from emsearch.trees.arithmetic import Limits, Target
 from emsearch.trees.baseline import baseline
 from emsearch.trees.node import Tree
@@ -107,3 +108,19 @@ def train_order(dataset: Dataset, **changes: Any) -> TrainOrder:
         "device": "cpu",
     }
     return TrainOrder(**{**standard, **changes})
+
+
+def trained_member(study: Path, dataset: Dataset, trial: int, **changes: Any) -> Member:
+    """Train a trial of the small tree and return it as a member for ensembles."""
+    order = train_order(dataset, trial=trial, seed=trial, **changes)
+    post = FakePost(study=study, folder=study / "trials" / f"{trial:04d}" / "attempts" / "a")
+    facts = run_trial(order, post).facts
+    return Member(
+        trial=trial,
+        candidate=trial,
+        tree=order.tree,
+        weights=facts["weights"],
+        patch_zyx=order.recipe.patch_zyx,
+        score=facts["score"]["mean_iou"],
+        seed=trial,
+    )

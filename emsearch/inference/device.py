@@ -1,4 +1,4 @@
-"""Where a training runs, and that it computes the same bits each time."""
+"""Where networks run, and that they compute the same bits each time."""
 
 import os
 from collections.abc import Iterator

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from emsearch.errors import SpecError
-from emsearch.training.device import pick_device, reproducible
+from emsearch.inference.device import pick_device, reproducible
 
 CPU = torch.device("cpu")
 SETTINGS: Any = torch.utils.deterministic

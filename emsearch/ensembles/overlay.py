@@ -1,0 +1,81 @@
+"""Pictures to look at: image, truth and what several segmentations say, side by side.
+
+Axes: Y X pixels in array order, C colour.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from emsearch.records.files import replacing
+
+__all__ = ["PALETTE", "paint", "write_overlay"]
+
+PALETTE = np.array(
+    [
+        [0, 0, 0],
+        [230, 159, 0],
+        [86, 180, 233],
+        [204, 60, 60],
+        [0, 158, 115],
+        [240, 228, 66],
+        [0, 114, 178],
+        [204, 121, 167],
+    ],
+    np.uint8,
+)
+"""Colours of the classes, told apart by the colour-blind too (Okabe and Ito 2008); class 0 is the
+image itself, classes beyond the last begin anew with the second."""
+
+_OPACITY = 0.55
+_GAP = 6  # pixels between panels
+_TITLE = 16  # pixels above them
+_LARGEST = 512  # pixels along a panel's side
+
+
+def paint(grey_YX: NDArray[np.uint8], labels_YX: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Return the image with the classes in colour over it, shape (Y, X, 3).
+
+    Class 0 and ignored voxels (below 0) stay grey.
+    """
+    colour = np.where(labels_YX > 0, (labels_YX - 1) % (len(PALETTE) - 1) + 1, 0)
+    opacity_YX1 = np.where(labels_YX > 0, _OPACITY, 0.0)[..., None]
+    mixed = (1 - opacity_YX1) * grey_YX[..., None] + opacity_YX1 * PALETTE[colour]
+    return mixed.astype(np.uint8)
+
+
+def write_overlay(
+    path: Path, image_YX: NDArray[np.floating], panels: Mapping[str, NDArray[np.integer]]
+) -> None:
+    """Write a PNG with the image, then each of the panels' labels_YX over it, under their names.
+
+    A section larger than 512 pixels is shown by its middle.
+    """
+    middle = tuple(
+        slice((size - min(size, _LARGEST)) // 2, (size + min(size, _LARGEST)) // 2)
+        for size in image_YX.shape
+    )
+    grey_YX = _stretch(image_YX[middle])
+    pictures = {"image": np.repeat(grey_YX[..., None], 3, axis=2)}
+    pictures |= {name: paint(grey_YX, labels_YX[middle]) for name, labels_YX in panels.items()}
+    height, width = grey_YX.shape
+    sheet = Image.new(
+        "RGB", (len(pictures) * (width + _GAP) - _GAP, height + _TITLE), (255, 255, 255)
+    )
+    draw = ImageDraw.Draw(sheet)
+    for place, (name, picture) in enumerate(pictures.items()):
+        left = place * (width + _GAP)
+        draw.text((left, 2), name, fill=(0, 0, 0))
+        sheet.paste(Image.fromarray(picture), (left, _TITLE))
+    with replacing(path) as scratch:
+        sheet.save(scratch, format="PNG")
+
+
+def _stretch(image_YX: NDArray[np.floating]) -> NDArray[np.uint8]:
+    low, high = np.percentile(image_YX, (0.5, 99.5))
+    scaled = (image_YX - low) / max(float(high - low), 1e-6)
+    grey_YX: NDArray[np.uint8] = (255 * scaled.clip(0, 1)).astype(np.uint8)
+    return grey_YX

@@ -1,0 +1,117 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from emsearch.ensembles.package import load_ensemble
+from emsearch.ensembles.run import run_ensemble
+from emsearch.errors import SpecError
+from emsearch.metrics.overlap import confusion
+from emsearch.metrics.scorecard import score
+from emsearch.records.dataset import Dataset
+from emsearch.records.order import EnsembleOrder, Member
+from emsearch.records.score import Split
+from emsearch.records.trial import Cause
+from tests.support.trials import FakePost, picture
+
+Studied = tuple[Path, Dataset, list[Member]]
+
+
+def _by_kind(facts: Any, kind: str) -> Any:
+    return next(entry for entry in facts["entries"] if entry["kind"] == kind)
+
+
+def test_the_ensemble_stands_beside_its_rivals(order: EnsembleOrder, post: FakePost) -> None:
+    outcome = run_ensemble(order, post)
+    assert outcome.cause is Cause.COMPLETED
+    kinds = [entry["kind"] for entry in outcome.facts["entries"]]
+    assert kinds == ["ensemble", "single", "baseline", "baseline", "baseline_ensemble"]
+    for entry in outcome.facts["entries"]:
+        assert sum(member["weight"] for member in entry["members"]) == pytest.approx(1)
+        assert entry["validation"]["split"] == "validation"
+        assert entry["test"]["split"] == "test"
+    assert post.steps == len(order.pool)
+
+
+def test_the_ensemble_is_no_worse_on_validation_than_any_single_trial(
+    order: EnsembleOrder, post: FakePost
+) -> None:
+    facts = run_ensemble(order, post).facts
+    best = max(member.score for member in order.pool)
+    assert _by_kind(facts, "ensemble")["validation"]["mean_iou"] >= best - 1e-3  # votes in 255ths
+
+
+def test_a_single_trial_scores_what_it_scored_in_training(
+    order: EnsembleOrder, post: FakePost
+) -> None:
+    single = _by_kind(run_ensemble(order, post).facts, "single")
+    (told,) = single["members"]
+    (member,) = (m for m in order.pool if m.trial == told["trial"])
+    assert single["validation"]["mean_iou"] == pytest.approx(member.score, abs=1e-6)
+
+
+def test_the_package_runs_without_the_study_and_scores_the_same(
+    order: EnsembleOrder, post: FakePost, tmp_path: Path
+) -> None:
+    facts = run_ensemble(order, post).facts
+    (post.study / "ensembles" / "best").rename(tmp_path / "moved")
+    image, labels = picture((6, 72, 56))
+    found = load_ensemble(tmp_path / "moved", device="cpu").segment(image)
+    confusion_KK = confusion(found[5:6], labels[5:6], 3)
+    expected = _by_kind(facts, "ensemble")["test"]
+    assert score(confusion_KK, Split.TEST).mean_iou == pytest.approx(expected["mean_iou"], abs=1e-3)
+
+
+def test_an_ensemble_replaces_the_one_before(order: EnsembleOrder, post: FakePost) -> None:
+    for _ in range(2):
+        run_ensemble(order, post)
+    names = sorted(path.name for path in (post.study / "ensembles").iterdir())
+    assert names == ["baseline", "best"]
+
+
+def test_overlays_show_sections_of_the_test_split(order: EnsembleOrder, post: FakePost) -> None:
+    paths = run_ensemble(order, post).facts["overlays"]
+    assert [Path(path).name for path in paths] == ["v0-z0005.png"]
+    with Image.open(post.study / paths[0]) as opened:
+        sheet = np.asarray(opened)
+    assert sheet.shape[1] == 5 * 56 + 4 * 6
+    assert (sheet[..., 0] != sheet[..., 1]).any()  # there is colour
+
+
+def test_without_a_test_split_validation_is_shown_and_test_is_none(
+    order: EnsembleOrder, post: FakePost
+) -> None:
+    (volume,) = order.dataset.volumes
+    dataset = replace(order.dataset, volumes=(replace(volume, test=None),))
+    facts = run_ensemble(replace(order, dataset=dataset), post).facts
+    assert {entry["test"] is None for entry in facts["entries"]} == {True}
+    assert [Path(path).name for path in facts["overlays"]] == ["v0-z0004.png"]
+
+
+def test_an_empty_pool_is_refused(order: EnsembleOrder, post: FakePost) -> None:
+    with pytest.raises(SpecError, match="the pool is empty"):
+        run_ensemble(replace(order, pool=()), post)
+
+
+def test_who_does_not_count_any_more_packs_nothing(order: EnsembleOrder, post: FakePost) -> None:
+    run_ensemble(order, post)
+    before = (post.study / "ensembles" / "best" / "ensemble.json").stat().st_mtime_ns
+    post.claim = False
+    assert run_ensemble(order, post).facts == {"superseded": True}
+    assert (post.study / "ensembles" / "best" / "ensemble.json").stat().st_mtime_ns == before
+
+
+def test_who_is_asked_to_leave_leaves(order: EnsembleOrder, post: FakePost) -> None:
+    post.stop_after = 0
+    assert run_ensemble(order, post).cause is Cause.PREEMPTED
+
+
+def test_the_worlds_chance_does_not_matter(order: EnsembleOrder, post: FakePost) -> None:
+    torch.manual_seed(1)
+    first = run_ensemble(order, post)
+    torch.manual_seed(2)
+    assert run_ensemble(order, post) == first
