@@ -91,7 +91,9 @@ def ray_tune(trials: int, workers: int, folder: Path) -> None:
     import ray
     from ray import tune
 
-    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+    )
     try:
         tuner = tune.Tuner(
             _ray_trial,
@@ -116,7 +118,8 @@ SYSTEMS: dict[str, Callable[[int, int, Path], None]] = {
 
 def main() -> None:
     """Measure, print a table and JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    raw = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
