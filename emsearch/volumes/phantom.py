@@ -83,6 +83,8 @@ def _cells(place_ZYXD: Array, rng: np.random.Generator) -> Tissue:
     is_empty_N = rng.random(len(sites_ND)) < _EMPTY
     tone_N = rng.normal(0, 10.0, len(sites_ND)).astype(np.float32)
     tree = cKDTree(sites_ND)
+    corner_D = place_ZYXD[len(place_ZYXD) // 2, 0, 0]
+    is_empty_N[tree.query(corner_D @ turn_DD)[1]] = True  # so that even a small volume shows some
     tissue = Tissue.blank(place_ZYXD.shape[:3])
     for z, place_YXD in enumerate(place_ZYXD):
         distance, site = tree.query(place_YXD @ turn_DD, k=2)

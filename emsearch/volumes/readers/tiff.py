@@ -1,9 +1,12 @@
 """TIFF stacks: plain, ImageJ and OME, compressed or not, page by page."""
 
+import weakref
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
+from numpy.typing import NDArray
 from tifffile import TiffFile, TiffFileError, xml2dict
 
 from emsearch.errors import SpecError
@@ -21,13 +24,25 @@ def open_tiff(path: Path, inner: str) -> Stack:
     if inner:
         raise SpecError(f"{path} is a TIFF: there is no {inner!r} in it")
     try:
-        file = TiffFile(path)  # stays open as long as the stack
+        file = TiffFile(path)
     except TiffFileError as error:
         raise SpecError(f"{path} is no TIFF: {error}; save it again, or check the copy") from error
-    series = file.series[0]
-    colours = series.shape[-1] if series.axes.endswith("S") else 0
-    array = zarr.open_array(series.aszarr(level=0), mode="r", zarr_format=2)
-    return stack_of(array, _voxel_nm(file), colours=colours, is_paged=True)
+    pages = _Pages(file)
+    return stack_of(pages, _voxel_nm(file), colours=pages.colours, is_paged=True)
+
+
+class _Pages:
+    """The first series of a TIFF as an array of which boxes are read; closes it when forgotten."""
+
+    def __init__(self, file: TiffFile) -> None:
+        series = file.series[0]
+        self.colours = series.shape[-1] if series.axes.endswith("S") else 0
+        self._array: Any = zarr.open_array(series.aszarr(level=0), mode="r", zarr_format=2)
+        self.shape, self.dtype = self._array.shape, self._array.dtype
+        weakref.finalize(self, file.close)
+
+    def __getitem__(self, box: Any) -> NDArray[Any]:
+        return np.asarray(self._array[box])
 
 
 def _voxel_nm(file: TiffFile) -> Voxel | None:
