@@ -6,7 +6,9 @@ from torch import nn
 from emsearch.errors import SpecError
 from emsearch.networks.block import atrous_pyramid, block, chain
 from emsearch.networks.convolution import convolution, predictor
+from emsearch.networks.crf import crf
 from emsearch.networks.edges import down, forward, up
+from emsearch.networks.hybrid import hybrid
 from emsearch.networks.multiscale import encoder_decoder, pyramid
 from emsearch.networks.network import network
 from emsearch.networks.parts import Builder, Made, Shop
@@ -16,6 +18,7 @@ from emsearch.trees.node import Tree
 __all__ = ["BUILDERS", "build"]
 
 BUILDERS: dict[str, Builder] = {
+    "hybrid": hybrid,
     "network": network,
     "encoder_decoder": encoder_decoder,
     "pyramid": pyramid,
@@ -25,6 +28,7 @@ BUILDERS: dict[str, Builder] = {
     "block": block,
     "convolution": convolution,
     "predictor": predictor,
+    "crf": crf,
     "forward": forward,
     "down": down,
     "up": up,

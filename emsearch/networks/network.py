@@ -7,40 +7,54 @@ import torch
 from torch import Tensor, nn
 
 from emsearch.errors import SpecError
-from emsearch.networks.parts import Made, Shop
+from emsearch.networks.crf import CrfRnn
+from emsearch.networks.parts import Shop
 from emsearch.trees.arithmetic import divisor
 from emsearch.trees.effective import Plan
 
-__all__ = ["Network", "network"]
+__all__ = ["Network", "join_crf", "network"]
 
 
 class Network(nn.Module):
-    """A body and its predictor; with two dimensions it takes the sections one by one."""
+    """A body, its predictor and perhaps a CRF-RNN; with two dimensions sections go one by one."""
 
-    def __init__(self, body: nn.Module, predictor: nn.Module, plan: Plan) -> None:
+    def __init__(self, body: nn.Module, predictor: nn.Module, crf: nn.Module | None) -> None:
         super().__init__()
         self.body = body
         self.predictor = predictor
-        self.is_planar = plan.get("dimensions") == 2
-        self.divisor_zyx = divisor(plan)
+        self.crf = crf
+        self.features = 0
+        """Channels that the body gives."""
+        self.is_planar = False
+        self.divisor_zyx = (1, 1, 1)
+        """What sizes must be multiples of."""
 
     def forward(self, image_BCZYX: Tensor) -> Tensor:
         """Return logits_BKZYX of the image's size. Raises SpecError for a size that cannot be."""
-        logits_BKZYX, _ = self.predict(image_BCZYX)
+        logits_BKZYX, _ = self.predict(image_BCZYX, image_BCZYX)
         return logits_BKZYX
 
-    def predict(self, image_BCZYX: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits_BKZYX and the features_BCZYX that they were made from."""
-        _check_size(image_BCZYX, self.divisor_zyx)
-        if not self.is_planar:
-            features = self.body(image_BCZYX)
-            return self.predictor(features), features
-        depth = image_BCZYX.shape[2]
-        features = self.body(_folded(image_BCZYX))
-        return _unfolded(self.predictor(features), depth), _unfolded(features, depth)
+    def predict(self, given_BCZYX: Tensor, image_BCZYX: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits_BKZYX and the features_BCZYX that they were made from.
+
+        `image_BCZYX` is what a CRF-RNN compares; the rest of the network sees `given_BCZYX`.
+        """
+        check_size(given_BCZYX, self.divisor_zyx)
+        if self.is_planar:
+            depth = given_BCZYX.shape[2]
+            features_NCYX = self.body(_folded(given_BCZYX))
+            logits_BKZYX = _unfolded(self.predictor(features_NCYX), depth)
+            features_BCZYX = _unfolded(features_NCYX, depth)
+        else:
+            features_BCZYX = self.body(given_BCZYX)
+            logits_BKZYX = self.predictor(features_BCZYX)
+        if self.crf is not None:
+            logits_BKZYX = self.crf(logits_BKZYX, image_BCZYX)
+        return logits_BKZYX, features_BCZYX
 
 
-def _check_size(image_BCZYX: Tensor, divisor_zyx: tuple[int, int, int]) -> None:
+def check_size(image_BCZYX: Tensor, divisor_zyx: tuple[int, int, int]) -> None:
+    """Raise SpecError where the image's size is no multiple of what a network divides it by."""
     size_zyx = tuple(image_BCZYX.shape[2:])
     if any(size % step for size, step in zip(size_zyx, divisor_zyx, strict=True)):
         raise SpecError(f"a size of {size_zyx} is no multiple of {divisor_zyx}; pad or crop it")
@@ -54,9 +68,24 @@ def _unfolded(image_NCYX: Tensor, depth: int) -> Tensor:
     return torch.unflatten(image_NCYX, 0, (-1, depth)).transpose(1, 2)  # B C Z Y X
 
 
-def network(plan: Plan, channels: int, shop: Shop) -> Made:
+def join_crf(network: nn.Module, *, joined: bool) -> bool:
+    """Let the CRF-RNNs of a network take part, or pass logits on; return whether it has any.
+
+    They should join once the network before them has trained. State dictionaries hold the choice.
+    """
+    layers = [module for module in network.modules() if isinstance(module, CrfRnn)]
+    for layer in layers:
+        layer.joined.fill_(joined)
+    return bool(layers)
+
+
+def network(plan: Plan, channels: int, shop: Shop) -> tuple[Network, int]:
     """Return a whole network."""
     inside = Shop(dimensions=plan.get("dimensions"), classes=shop.classes, make=shop.make)
     body, width = shop.make(plan.children[0], channels, inside)
     predictor, classes = shop.make(plan.children[1], width, inside)
-    return Network(body, predictor, plan), classes
+    crf = shop.make(plan.children[2], classes, inside)[0] if len(plan.children) > 2 else None
+    made = Network(body, predictor, crf)
+    made.features, made.divisor_zyx = width, divisor(plan)
+    made.is_planar = inside.dimensions == 2
+    return made, classes

@@ -166,11 +166,42 @@ def _atrous_pyramid(node: Branch, here: Inherited, place: Place) -> Plan:
         _resolve(child, here, place._replace(spacing=place.spacing * 2**step))
         for step, child in enumerate(children)
     ]
+    if values["combine"] == "add":
+        widest = max(width_of(path) for path in paths)
+        paths = [_widened(path, widest, values) for path in paths]
     settings = (("combine", values["combine"]), ("share", values["share"]))
     # Paths commute: their order must not tell two trees apart.
     return Plan(
         "atrous_pyramid", settings if len(paths) > 1 else (), tuple(sorted(paths, key=repr))
     )
+
+
+def width_of(plan: Plan) -> int:
+    """Return the channels that a block gives."""
+    if plan.kind == "convolution":
+        return int(plan.get("width"))
+    last = plan.children[-1]
+    if last.kind == "merge":
+        return sum(width_of(child) for child in plan.children[::2])
+    return width_of(plan.children[-2] if last.kind == "residual" else last)
+
+
+def _widened(path: Plan, width: int, values: dict[str, Any]) -> Plan:
+    """Return the path with a 1x1x1 convolution at its end where it gives less than `width`."""
+    if width_of(path) == width:
+        return path
+    return Plan("block", (), (path, _pointwise(width, values)))
+
+
+def _pointwise(width: int, values: dict[str, Any]) -> Plan:
+    settings = (
+        ("width", width),
+        ("kernel_zyx", (1, 1, 1)),
+        ("dilation_zyx", (1, 1, 1)),
+        ("normalisation", values["normalisation"]),
+        ("activation", values["activation"]),
+    )
+    return Plan("convolution", settings)
 
 
 def _factor(values: dict[str, Any], scale: int) -> Zyx:
@@ -227,7 +258,8 @@ def _pyramid(node: Branch, here: Inherited, place: Place) -> Plan:
         low = place._replace(scale=path)
         fallen = _fallen(_resolve(down, here, place), down, here, path)
         rises = place._replace(factors=(fallen.get("factor_zyx"),))
-        children += [fallen, _resolve(block, here, low), _risen(up, here, rises)]
+        risen = _risen(_resolve(up, here, rises), width_of(children[0]), here.values)
+        children += [fallen, _resolve(block, here, low), risen]
     settings = (("combine", here.values["combine"]),)
     return Plan("pyramid", settings if len(children) > 1 else (), tuple(children))
 
@@ -240,17 +272,11 @@ def _fallen(plan: Plan, node: Branch, here: Inherited, path: int) -> Plan:
     return plan._replace(settings=(("pool", plan.get("pool")), ("factor_zyx", factor)))
 
 
-def _risen(node: Branch, here: Inherited, place: Place) -> Plan:
-    """Return the edge up from a pyramid's path; it opens with a 1x1x1 convolution to its width."""
-    up = _resolve(node, here, place)
-    settings = (
-        ("width", up.get("width")),
-        ("kernel_zyx", (1, 1, 1)),
-        ("dilation_zyx", (1, 1, 1)),
-        ("normalisation", here.values["normalisation"]),
-        ("activation", here.values["activation"]),
-    )
-    return up._replace(children=(Plan("convolution", settings),))
+def _risen(plan: Plan, width: int, values: dict[str, Any]) -> Plan:
+    """Return the edge up from a pyramid's path, which opens with a 1x1x1 convolution."""
+    (upsample, factor_zyx, _) = plan.settings
+    settings = (upsample, factor_zyx, ("width", width))
+    return Plan("up", settings, (_pointwise(width, values),))
 
 
 def _forward(_node: Branch, here: Inherited, _place: Place) -> Plan:
@@ -287,7 +313,22 @@ def _crf(_node: Branch, here: Inherited, _place: Place) -> Plan:
 
 def _network(node: Branch, here: Inherited, place: Place) -> Plan:
     children = tuple(_resolve(child, here, place) for child in node.children)
-    return Plan("network", (("dimensions", here.values["dimensions"]),), children)
+    dimensions = here.values["dimensions"]
+    # A network that nowhere looks along z is the same as one that takes sections one by one.
+    if dimensions == 3 and not any(_looks_along_z(child) for child in children):
+        dimensions = 2
+    return Plan("network", (("dimensions", dimensions),), children)
+
+
+def _looks_along_z(plan: Plan) -> bool:
+    for name, value in plan.settings:
+        if name in {"kernel_zyx", "factor_zyx"} and value[0] > 1:
+            return True
+        if name == "radius_zyx" and value[0] > 0:
+            return True
+        if name == "normalisation" and value in {"instance", "group"}:
+            return True
+    return any(_looks_along_z(child) for child in plan.children)
 
 
 def _hybrid(node: Branch, here: Inherited, place: Place) -> Plan:

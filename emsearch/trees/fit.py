@@ -6,6 +6,7 @@ from math import log2, sqrt
 
 from emsearch.trees.arithmetic import Limits, Target, divisor, memory_gb, step_s
 from emsearch.trees.effective import Plan
+from emsearch.trees.families import thin_of
 from emsearch.trees.grow import set_value
 from emsearch.trees.node import Tree
 from emsearch.trees.ranges import Range
@@ -38,8 +39,7 @@ def levels_within(patch_zyx: tuple[int, int, int]) -> int:
 
 def thin_for(target: Target, levels: int) -> int:
     """Return how many of the finest resolutions leave z alone, by the voxel and the patch."""
-    by_voxel = round(log2(max(target.aspect, 1.0)))
-    return min(max(by_voxel, levels - _evenly(target.patch_zyx[0])), levels)
+    return min(max(thin_of(target.aspect), levels - _evenly(target.patch_zyx[0])), levels)
 
 
 def _halvings(size: int) -> int:

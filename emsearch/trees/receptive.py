@@ -4,6 +4,8 @@ Along one axis, an output interval (first, last) needs an input interval. Poolin
 on the voxel's place, so that the largest over all places counts.
 """
 
+from collections.abc import Callable
+
 from emsearch.trees.effective import Plan
 
 __all__ = ["reach"]
@@ -29,21 +31,26 @@ def _union(a: Interval, b: Interval) -> Interval:
 
 
 def _back(plan: Plan, seen: Interval, axis: int) -> Interval:
-    if plan.kind == "convolution":
-        arm = plan.get("dilation_zyx")[axis] * (plan.get("kernel_zyx")[axis] // 2)
-        return seen[0] - arm, seen[1] + arm
-    if plan.kind == "down":
-        factor = plan.get("factor_zyx")[axis]
-        return seen[0] * factor, seen[1] * factor + factor - 1
-    if plan.kind == "up":
-        return _up(plan, seen, axis)
-    if plan.kind == "encoder_decoder":
-        return _encoder_decoder(plan, seen, axis)
-    if plan.kind in {"pyramid", "atrous_pyramid"}:
-        return _paths(plan, seen, axis)
+    if plan.kind in _RULES:
+        return _RULES[plan.kind](plan, seen, axis)
     for child in reversed(plan.children):
         seen = _back(child, seen, axis)
     return seen
+
+
+def _convolution(plan: Plan, seen: Interval, axis: int) -> Interval:
+    arm = plan.get("dilation_zyx")[axis] * (plan.get("kernel_zyx")[axis] // 2)
+    return seen[0] - arm, seen[1] + arm
+
+
+def _crf(plan: Plan, seen: Interval, axis: int) -> Interval:
+    arm = plan.get("iterations") * plan.get("radius_zyx")[axis]
+    return seen[0] - arm, seen[1] + arm
+
+
+def _down(plan: Plan, seen: Interval, axis: int) -> Interval:
+    factor = plan.get("factor_zyx")[axis]
+    return seen[0] * factor, seen[1] * factor + factor - 1
 
 
 def _up(plan: Plan, seen: Interval, axis: int) -> Interval:
@@ -73,3 +80,15 @@ def _paths(plan: Plan, seen: Interval, axis: int) -> Interval:
     paths = [(first,), *(tuple(rest[i : i + step]) for i in range(0, len(rest), step))]
     needed = [_back(Plan("block", (), path), seen, axis) for path in paths]
     return min(first for first, _ in needed), max(last for _, last in needed)
+
+
+_RULES: dict[str, Callable[[Plan, Interval, int], Interval]] = {
+    "convolution": _convolution,
+    "crf": _crf,
+    "down": _down,
+    "up": _up,
+    "encoder_decoder": _encoder_decoder,
+    "pyramid": _paths,
+    "atrous_pyramid": _paths,
+}
+"""Other kinds hand on what their children need, one after another."""

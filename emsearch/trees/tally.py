@@ -12,6 +12,8 @@ from emsearch.trees.effective import Plan
 __all__ = ["FLOAT_BYTES", "Tally", "tally_of"]
 
 FLOAT_BYTES = 4
+CRF_KEPT = 5
+"""Numbers kept by a CRF-RNN for each class, voxel and iteration."""
 Zyx = tuple[int, int, int]
 
 
@@ -88,6 +90,7 @@ class _Walk:
         self.tally = tally
         self.classes = classes
         self.counters: dict[str, Callable[[Plan, int, Zyx], int]] = {
+            "hybrid": self._hybrid,
             "network": self._chain,
             "encoder_decoder": self._encoder_decoder,
             "pyramid": self._pyramid,
@@ -97,6 +100,7 @@ class _Walk:
             "block": self._block,
             "convolution": self._convolution,
             "predictor": self._predictor,
+            "crf": self._crf,
             "forward": self._forward,
             "down": self._down,
         }
@@ -122,6 +126,26 @@ class _Walk:
         self.tally.convolve(1, channels, self.classes, voxels, bias=True)
         self.tally.keep(self.classes * voxels)
         return self.classes
+
+    def _crf(self, plan: Plan, channels: int, size_zyx: Zyx) -> int:
+        (_, iterations), (_, radius_zyx), _ = plan.settings
+        voxels, taps = prod(size_zyx), sum(2 * radius + 1 for radius in radius_zyx)
+        self.tally.parameters += 2 * channels + channels**2
+        # Spatial sums of beliefs and, once, of ones; then classes mix.
+        self.tally.flops += 2 * voxels * (iterations * channels * (taps + channels) + taps)
+        self.tally.keep(CRF_KEPT * iterations * channels * voxels)
+        return channels
+
+    def _hybrid(self, plan: Plan, channels: int, size_zyx: Zyx) -> int:
+        planar, edge, volumetric = plan.children
+        features = self.count(planar.children[0], channels, size_zyx)
+        for child in planar.children[1:]:
+            features_in = features if child.kind == "predictor" else self.classes
+            self.count(child, features_in, size_zyx)
+        widths = {"maps": self.classes, "features": features, "image": channels}
+        carried = sum(widths[name] for name in edge.get("carries").split("+"))
+        self.tally.keep((self.classes + carried) * prod(size_zyx))
+        return self.count(volumetric, carried, size_zyx)
 
     def _forward(self, plan: Plan, channels: int, size_zyx: Zyx) -> int:
         if plan.settings:

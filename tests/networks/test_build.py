@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from emsearch.errors import SpecError
 from emsearch.networks.build import build
+from emsearch.networks.hybrid import StagedLogits
 from emsearch.trees.arithmetic import Limits, Target, describe
 from emsearch.trees.families import FAMILIES
 from emsearch.trees.grow import Sketch, grown
@@ -63,11 +64,12 @@ def assert_agrees(tree: Tree) -> None:
     network = build(tree, 1, 3, seed=0)
     assert sum(p.numel() for p in network.parameters()) == facts.parameters
     with FlopCounterMode(display=False) as counter:
-        logits = network(image())
-    assert logits.shape == (1, 3, *facts.output_zyx)
+        found = network(image())
     assert counter.get_total_flops() == facts.flops
-    assert torch.isfinite(logits).all()
-    logits.square().mean().backward()
+    stages = list(found[:2]) if isinstance(found, StagedLogits) else [found]
+    assert all(logits.shape == (1, 3, *facts.output_zyx) for logits in stages)
+    assert all(torch.isfinite(logits).all() for logits in stages)
+    torch.stack(stages).square().mean().backward()  # type: ignore[no-untyped-call]
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
@@ -79,7 +81,7 @@ def test_every_variant_agrees_with_the_arithmetic_and_trains(values: dict[str, A
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("number", range(12))
+@pytest.mark.parametrize("number", range(8))
 def test_every_drawn_tree_agrees_with_the_arithmetic_and_trains(family: str, number: int) -> None:
     assert_agrees(drawn(family, number))
 
