@@ -1,9 +1,10 @@
 """What people read. Every function takes a connection from `Ledger.reading`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from emsearch.errors import NotFoundError
 from emsearch.ledger.rows import AnyRow, Rows
@@ -22,6 +23,7 @@ from emsearch.ledger.tables import (
 )
 
 __all__ = [
+    "Wanted",
     "attempts_of_trials",
     "candidate_count",
     "class_scores",
@@ -61,8 +63,41 @@ def class_scores(connection: Connection, evaluation_id: int) -> list[float | Non
     )
 
 
-def ranked(connection: Connection, study_id: int, most: int | None = None) -> Rows:
-    """Return the rankings with their candidates and trees, best first."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """Which candidates to list; all of them by default."""
+
+    families: Sequence[str] = ()
+    """Any of these; empty for all."""
+    origins: Sequence[str] = ()
+    """Any of baseline, random, tuned; empty for all."""
+    step: int | None = None
+    """Scored last at this rung."""
+    least_parameters: int | None = None
+    most_parameters: int | None = None
+    most_memory_gb: float | None = None
+    """Predicted memory of a training step."""
+    failed: bool | None = None
+    """True: some trial failed; False: none did."""
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the conditions on rankings, candidates and trees."""
+        asked: tuple[tuple[Any, Callable[[Any], ColumnElement[bool]]], ...] = (
+            (self.families or None, TreeRow.family.in_),
+            (self.origins or None, CandidateRow.origin.in_),
+            (self.step, RankingRow.step.__eq__),
+            (self.least_parameters, TreeRow.parameters.__ge__),
+            (self.most_parameters, TreeRow.parameters.__le__),
+            (self.most_memory_gb, TreeRow.memory_gb.__le__),
+            (self.failed, (RankingRow.failed > 0).__eq__),
+        )
+        return [condition(value) for value, condition in asked if value is not None]
+
+
+def ranked(
+    connection: Connection, study_id: int, most: int | None = None, wanted: Wanted | None = None
+) -> Rows:
+    """Return the wanted rankings with their candidates and trees, best first."""
     return connection.execute(
         select(
             RankingRow.rank,
@@ -79,11 +114,12 @@ def ranked(connection: Connection, study_id: int, most: int | None = None) -> Ro
             TreeRow.digest.label("tree"),
             TreeRow.family,
             TreeRow.parameters,
+            TreeRow.memory_gb,
             TreeRow.step_s,
         )
         .join(CandidateRow, CandidateRow.id == RankingRow.candidate_id)
         .join(TreeRow, TreeRow.digest == CandidateRow.tree_digest)
-        .where(RankingRow.study_id == study_id)
+        .where(RankingRow.study_id == study_id, *(wanted or Wanted()).conditions())
         .order_by(RankingRow.rank)
         .limit(most)
     ).all()
@@ -182,11 +218,18 @@ def _curves(study_id: int) -> Select[*tuple[Any, ...]]:
     )
 
 
-def classes_of_ranked(connection: Connection, study_id: int) -> Rows:
-    """Return candidate, trial, class_number, iou of every trial at the rung it is ranked by."""
+def classes_of_ranked(
+    connection: Connection, study_id: int, class_number: int | None = None
+) -> Rows:
+    """Return candidate, step, trial, class_number, iou of every trial at its candidate's rung.
+
+    With `class_number`, of that class alone.
+    """
+    of_class = () if class_number is None else (ClassScoreRow.class_number == class_number,)
     return connection.execute(
         select(
             CandidateRow.number.label("candidate"),
+            RankingRow.step,
             TrialRow.id.label("trial"),
             ClassScoreRow.class_number,
             ClassScoreRow.iou,
@@ -195,7 +238,7 @@ def classes_of_ranked(connection: Connection, study_id: int) -> Rows:
         .join(TrialRow, TrialRow.id == EvaluationRow.trial_id)
         .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
         .join(RankingRow, RankingRow.candidate_id == CandidateRow.id)
-        .where(RankingRow.study_id == study_id, EvaluationRow.step == RankingRow.step)
+        .where(RankingRow.study_id == study_id, EvaluationRow.step == RankingRow.step, *of_class)
         .order_by(RankingRow.rank, TrialRow.id, ClassScoreRow.class_number)
     ).all()
 

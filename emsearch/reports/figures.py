@@ -10,6 +10,7 @@ from dataclasses import dataclass
 __all__ = ["Chart", "Line", "Mark", "Point", "Series", "Span", "Tick", "curves", "scatter", "span"]
 
 WIDTH, HEIGHT = 640.0, 330.0
+_LEAST_EXTENT = 1e-6  # of its size: a narrower range counts as one value
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 12.0, 44.0
 
 
@@ -161,7 +162,8 @@ def span(low: float, middle: float, high: float, within: tuple[float, float]) ->
 
 def _linear(low: float, high: float, first: float, last: float) -> tuple[tuple[Tick, ...], Scale]:
     """Return ticks at round values around low to high, and the place of a value."""
-    step = _round_step((high - low) or abs(high) or 1.0)
+    size = max(abs(low), abs(high), _LEAST_EXTENT)
+    step = _round_step(high - low if high - low > _LEAST_EXTENT * size else size)
     start, stop = math.floor(low / step), math.ceil(high / step)
     stop = max(stop, start + 1)
     bottom, top = start * step, stop * step

@@ -2,13 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from sqlalchemy import Connection
 
-from emsearch.ledger import listings
+from emsearch.errors import NotFoundError
+from emsearch.ledger import listings, queries
+from emsearch.ledger.listings import Wanted
 from emsearch.ledger.rows import AnyRow
+from emsearch.ranking.posterior import Ranked, Result, rank
 from emsearch.records.candidate import Origin
 
 __all__ = ["COLUMNS", "SCORE_NAME", "Entry", "leaderboard", "means_by_class"]
@@ -47,6 +50,8 @@ class Entry:
     parent: int | None
     """The survivor whose recipe was tuned; None for other candidates."""
     parameters: int
+    memory_gb: float
+    """Predicted memory of a training step."""
     learning_rate: float
     step: int
     """Training steps after which it was scored last; 0 where it never was."""
@@ -61,9 +66,64 @@ class Entry:
     score_name: str
 
 
-def leaderboard(connection: Connection, study_id: int, most: int | None = None) -> list[Entry]:
-    """Return the `most` best candidates of a study, all of them by default."""
-    return [_entry(row) for row in listings.ranked(connection, study_id, most)]
+def leaderboard(
+    connection: Connection,
+    study_id: int,
+    most: int | None = None,
+    wanted: Wanted | None = None,
+    by: str | None = None,
+) -> list[Entry]:
+    """Return the `most` best of the wanted candidates, all of them by default.
+
+    Scores are posterior means of the mean IoU; with `by`, the name of a class, of its IoU, and
+    ranks and order follow from them. Raises NotFoundError for a class that the study has not.
+    """
+    if by is None:
+        return [_entry(row) for row in listings.ranked(connection, study_id, most, wanted)]
+    number = _class_number(connection, by)
+    entries = [_entry(row) for row in listings.ranked(connection, study_id, None, wanted)]
+    places = _ranked_by_class(connection, study_id, number)
+    found = [_by_class(entry, places, f"iou_{by}") for entry in entries]
+    return sorted(found, key=lambda entry: (entry.rank, entry.candidate))[:most]
+
+
+def _class_number(connection: Connection, name: str) -> int:
+    classes = queries.study(connection).spec["dataset"]["classes"]
+    if name not in classes:
+        raise NotFoundError(f"no class {name!r} in this study; it has {', '.join(classes)}")
+    return int(classes.index(name))
+
+
+def _ranked_by_class(
+    connection: Connection, study_id: int, number: int
+) -> dict[int, tuple[int, Ranked]]:
+    """Return each candidate's place and posterior: higher rungs first, as in the ranking."""
+    by_rung: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in listings.classes_of_ranked(connection, study_id, number):
+        if row.iou is not None:
+            by_rung[row.step][row.candidate].append(row.iou)
+    ranked = [
+        one
+        for step in sorted(by_rung, reverse=True)
+        for one in rank(
+            Result(candidate=candidate, scores=tuple(ious))
+            for candidate, ious in by_rung[step].items()
+        )
+    ]
+    return {one.candidate: (place, one) for place, one in enumerate(ranked, start=1)}
+
+
+def _by_class(entry: Entry, places: Mapping[int, tuple[int, Ranked]], name: str) -> Entry:
+    """Return the entry with its class's place and score; without one it shares the last place."""
+    place, one = places.get(entry.candidate, (len(places) + 1, None))
+    return replace(
+        entry,
+        rank=place,
+        score=one.mean if one else None,
+        score_low=one.low if one else None,
+        score_high=one.high if one else None,
+        score_name=name,
+    )
 
 
 def means_by_class(
@@ -94,6 +154,7 @@ def _entry(row: AnyRow) -> Entry:
         baseline=row.origin == Origin.BASELINE,
         parent=row.parent,
         parameters=row.parameters,
+        memory_gb=row.memory_gb,
         learning_rate=row.recipe["learning_rate"],
         step=row.step,
         trials=row.trials,

@@ -3,6 +3,8 @@ import sys
 
 import pytest
 
+from emsearch.errors import NotFoundError
+from emsearch.ledger.listings import Wanted
 from emsearch.ledger.store import Ledger
 from emsearch.reports.leaderboard import leaderboard, means_by_class
 
@@ -68,3 +70,62 @@ def test_reports_do_not_import_torch() -> None:
     )
     verdict = "; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code + verdict], check=True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (Wanted(origins=["baseline"]), {0}),
+        (Wanted(failed=True), {4, 9, 13}),
+        (Wanted(step=100), {2, 4, 6, 8, 10, 12, 14, 16}),
+        (Wanted(families=["pyramid_2d"]), set()),
+        (Wanted(families=["encoder_decoder_2d"], origins=["random"], step=100, failed=True), {4}),
+        (Wanted(most_memory_gb=0.7), set()),
+    ],
+)
+def test_only_what_is_wanted_is_listed(ledger: Ledger, wanted: Wanted, expected: set[int]) -> None:
+    with ledger.reading() as connection:
+        entries = leaderboard(connection, STUDY, wanted=wanted)
+    assert {entry.candidate for entry in entries} == expected
+
+
+def test_parameters_bound_from_both_sides(ledger: Ledger) -> None:
+    with ledger.reading() as connection:
+        every = leaderboard(connection, STUDY)
+        bounds = Wanted(least_parameters=200_000, most_parameters=600_000)
+        within = leaderboard(connection, STUDY, wanted=bounds)
+    assert within == [e for e in every if 200_000 <= e.parameters <= 600_000]
+    assert 0 < len(within) < len(every)
+
+
+def test_a_filter_leaves_ranks_and_scores_as_they_are(ledger: Ledger) -> None:
+    with ledger.reading() as connection:
+        every = {entry.candidate: entry for entry in leaderboard(connection, STUDY)}
+        random = leaderboard(connection, STUDY, 5, Wanted(origins=["random"]))
+        by_class = {e.candidate: e for e in leaderboard(connection, STUDY, by="synapse")}
+        random_by_class = leaderboard(
+            connection, STUDY, 5, Wanted(origins=["random"]), by="synapse"
+        )
+    assert all(every[entry.candidate] == entry for entry in random)
+    assert all(by_class[entry.candidate] == entry for entry in random_by_class)
+    assert len(random) == len(random_by_class) == 5
+
+
+def test_by_a_class_the_scores_are_that_classs(ledger: Ledger) -> None:
+    with ledger.reading() as connection:
+        entries = leaderboard(connection, STUDY, by="synapse")
+        means = means_by_class(connection, STUDY)
+    assert [entry.rank for entry in entries] == list(range(1, 30))
+    assert {entry.score_name for entry in entries} == {"iou_synapse"}
+    full = [entry.score or 0 for entry in entries if entry.step == 400]
+    assert full == sorted(full, reverse=True)
+    for entry in entries:
+        assert entry.score == pytest.approx(means[entry.candidate][3], abs=0.05)  # pooled
+
+
+def test_a_class_that_is_not_there_is_named_with_those_that_are(ledger: Ledger) -> None:
+    with (
+        ledger.reading() as connection,
+        pytest.raises(NotFoundError, match=r"no class 'axon'.*synapse, glia"),
+    ):
+        leaderboard(connection, STUDY, by="axon")
