@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 
 from emsearch.records.candidate import Recipe
 from emsearch.records.dataset import Dataset
+from emsearch.records.spec import BoxRange, DatasetSection, VolumeSection, box_range, z_range
 from emsearch.trees.node import Tree
 
 __all__ = [
@@ -55,6 +56,28 @@ class ImportOrder:
     validation: tuple[int, int] | None = None
     test: tuple[int, int] | None = None
     ignore_label: int | None = None
+    annotated: tuple[BoxRange, ...] = ()
+    """Boxes outside of which labels do not count; none: all of them count."""
+    palette: tuple[tuple[int, ...], ...] = ()
+    """Colours, or grey values one by one, of the classes; none: labels are class numbers."""
+
+    @classmethod
+    def of(cls, dataset: DatasetSection, volume: VolumeSection) -> "ImportOrder":
+        """Return the order to import a volume of a study file, whose paths are absolute."""
+        own = volume.ignore_label
+        return cls(
+            name=volume.name,
+            image=str(volume.image),
+            labels=str(volume.labels),
+            classes=dataset.classes,
+            voxel_nm=volume.voxel_nm or dataset.voxel_nm,
+            train=z_range(volume.train) if volume.train else None,
+            validation=z_range(volume.validation) if volume.validation else None,
+            test=z_range(volume.test) if volume.test else None,
+            ignore_label=dataset.ignore_label if own is None else own,
+            annotated=tuple(box_range(text) for text in volume.annotated),
+            palette=tuple((one,) if isinstance(one, int) else one for one in dataset.palette),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 Positive = Annotated[int, Field(ge=1)]
+BoxRange = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 class _Section(BaseModel):
@@ -52,6 +53,19 @@ class VolumeSection(_Section):
     """Slices along z as "first:end", end not included."""
     validation: str | None = None
     test: str | None = None
+    voxel_nm: tuple[float, float, float] | None = None
+    """Size of its voxels where it differs from the dataset's."""
+    ignore_label: int | None = None
+    """Instead of the dataset's: 0 trains and scores only where a label is above 0."""
+    annotated: tuple[str, ...] = ()
+    """Boxes "z:z, y:y, x:x" outside of which labels do not count; none: all of them count."""
+
+    @field_validator("annotated")
+    @classmethod
+    def _check_boxes(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            box_range(text)
+        return texts
 
     @field_validator("train", "validation", "test")
     @classmethod
@@ -71,6 +85,9 @@ class DatasetSection(_Section):
     volumes: Annotated[tuple[VolumeSection, ...], Field(min_length=1)]
     ignore_label: int | None = None
     """Label value of voxels that are neither trained on nor scored."""
+    palette: tuple[tuple[int, int, int] | int, ...] = ()
+    """Colour or grey value of each class in labels that do not hold class numbers; one more than
+    there are classes is that of `ignore_label`."""
 
 
 class SpaceSection(_Section):
@@ -200,6 +217,14 @@ def z_range(text: str) -> tuple[int, int]:
     if not 0 <= first < end:
         raise ValueError(f'{text!r} holds no slice; write "first:end" with 0 <= first < end')
     return first, end
+
+
+def box_range(text: str) -> BoxRange:
+    """Return the ranges of "z:z, y:y, x:x". Raises ValueError that says what is wanted."""
+    ranges = tuple(z_range(part) for part in text.split(","))
+    if len(ranges) != 3:
+        raise ValueError(f'{text!r} is no box; write "z:z, y:y, x:x", such as "0:4, 50:90, 0:200"')
+    return ranges
 
 
 def read_spec(path: Path) -> StudySpec:
