@@ -21,7 +21,7 @@ from emsearch.records.order import (
     Task,
     TrainOrder,
 )
-from emsearch.records.spec import StudySpec, z_range
+from emsearch.records.spec import StudySpec
 from emsearch.records.trial import Cause
 from emsearch.records.version import code_version
 
@@ -65,20 +65,7 @@ class OrderWriter:
     def imports(self) -> list[ImportOrder]:
         """Return what is to be imported."""
         section = self._spec.dataset
-        return [
-            ImportOrder(
-                name=volume.name,
-                image=str(volume.image),
-                labels=str(volume.labels),
-                classes=section.classes,
-                voxel_nm=section.voxel_nm,
-                train=z_range(volume.train) if volume.train else None,
-                validation=z_range(volume.validation) if volume.validation else None,
-                test=z_range(volume.test) if volume.test else None,
-                ignore_label=section.ignore_label,
-            )
-            for volume in section.volumes
-        ]
+        return [ImportOrder.of(section, volume) for volume in section.volumes]
 
     def dataset(self, connection: Connection, study_id: int) -> dict[str, Any]:
         """Return the dataset that the finished imports make, as JSON values."""

@@ -1,0 +1,60 @@
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from emsearch.cli.app import app
+from emsearch.trees.node import Tree
+
+SMALL = ["--patch", "1,64,64", "--max-parameters", "50000"]
+
+
+def test_sampled_trees_as_json_can_be_read_back() -> None:
+    words = ["tree", "sample", "--count", "3", "--seed", "1", *SMALL, "--json"]
+    listed = json.loads(CliRunner().invoke(app, words).stdout)
+    assert len(listed) == 3
+    for entry in listed:
+        assert Tree.from_dict(entry["tree"]).digest() == entry["digest"]
+        assert entry["parameters"] <= 50_000
+
+
+def test_the_same_seed_gives_the_same_trees() -> None:
+    def said(seed: str) -> str:
+        return CliRunner().invoke(app, ["tree", "sample", "--seed", seed, *SMALL]).stdout
+
+    assert said("1") == said("1") != said("2")
+
+
+def test_a_sheet_of_pictures_is_written(tmp_path: Path) -> None:
+    words = ["tree", "sample", "--count", "2", *SMALL, "--draw", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    pictures = sorted((tmp_path / "out").glob("*.svg"))
+    assert len(pictures) == 2
+    assert pictures[0].read_text().startswith("<svg")
+
+
+def test_a_tree_is_described_by_file_or_by_name(tmp_path: Path) -> None:
+    words = ["tree", "sample", "--count", "1", *SMALL, "--json"]
+    entry = json.loads(CliRunner().invoke(app, words).stdout)[0]
+    path = tmp_path / "tree.json"
+    path.write_text(json.dumps(entry["tree"]))
+    words = ["tree", "describe", str(path), "--patch", "1,64,64", "--json"]
+    described = json.loads(CliRunner().invoke(app, words).stdout)
+    assert described["parameters"] == entry["parameters"]
+    assert described["output_zyx"] == [1, 64, 64]
+
+
+def test_the_baseline_can_be_drawn(tmp_path: Path) -> None:
+    out = tmp_path / "baseline.svg"
+    assert CliRunner().invoke(app, ["tree", "draw", "baseline", "--out", str(out)]).exit_code == 0
+    assert "<svg" in out.read_text()
+
+
+def test_a_name_that_is_no_tree_says_what_is() -> None:
+    done = CliRunner().invoke(app, ["tree", "describe", "nothing"])
+    assert "give a JSON file, 'baseline', or FAMILY/SEED/NUMBER" in str(done.exception)
+
+
+def test_three_numbers_are_asked_for_by_name() -> None:
+    done = CliRunner().invoke(app, ["tree", "describe", "baseline", "--patch", "1,64"])
+    assert "--patch '1,64': give three numbers" in str(done.exception)
