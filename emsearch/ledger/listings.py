@@ -219,13 +219,20 @@ def _curves(study_id: int) -> Select[*tuple[Any, ...]]:
 
 
 def classes_of_ranked(
-    connection: Connection, study_id: int, class_number: int | None = None
+    connection: Connection,
+    study_id: int,
+    class_number: int | None = None,
+    candidates: Sequence[int] | None = None,
 ) -> Rows:
     """Return candidate, step, trial, class_number, iou of every trial at its candidate's rung.
 
-    With `class_number`, of that class alone.
+    With `class_number` of that class alone, with `candidates` of these alone, by number.
     """
-    of_class = () if class_number is None else (ClassScoreRow.class_number == class_number,)
+    wanted = []
+    if class_number is not None:
+        wanted.append(ClassScoreRow.class_number == class_number)
+    if candidates is not None:
+        wanted.append(CandidateRow.number.in_(candidates))
     return connection.execute(
         select(
             CandidateRow.number.label("candidate"),
@@ -238,7 +245,7 @@ def classes_of_ranked(
         .join(TrialRow, TrialRow.id == EvaluationRow.trial_id)
         .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
         .join(RankingRow, RankingRow.candidate_id == CandidateRow.id)
-        .where(RankingRow.study_id == study_id, EvaluationRow.step == RankingRow.step, *of_class)
+        .where(RankingRow.study_id == study_id, EvaluationRow.step == RankingRow.step, *wanted)
         .order_by(RankingRow.rank, TrialRow.id, ClassScoreRow.class_number)
     ).all()
 

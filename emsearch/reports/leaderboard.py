@@ -1,7 +1,7 @@
 """The leaderboard: candidates, best first, each with the interval that its score lies in."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -127,14 +127,14 @@ def _by_class(entry: Entry, places: Mapping[int, tuple[int, Ranked]], name: str)
 
 
 def means_by_class(
-    connection: Connection, study_id: int
+    connection: Connection, study_id: int, candidates: Sequence[int]
 ) -> Mapping[int, Mapping[int, float | None]]:
-    """Return for each candidate each class's mean overlap over its seeds, where it is ranked.
+    """Return for these candidates each class's mean overlap over the seeds, where it is ranked.
 
     None stands for a class that no seed could be scored on.
     """
     scores: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in listings.classes_of_ranked(connection, study_id):
+    for row in listings.classes_of_ranked(connection, study_id, None, candidates):
         known = scores[row.candidate][row.class_number]
         if row.iou is not None:
             known.append(row.iou)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from emsearch.ensembles.overlay import PALETTE
 from emsearch.ledger import listings
 from emsearch.trees.draw import to_svg
 from emsearch.trees.node import Tree
 
-__all__ = ["Picture", "drawing", "overlays"]
+__all__ = ["Picture", "class_colours", "drawing", "overlays"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +20,13 @@ class Picture:
 
     name: str
     uri: str
+
+
+def class_colours(classes: int) -> tuple[str, ...]:
+    """Return the colours that overlays paint the classes in, from the second class on."""
+    painted = len(PALETTE) - 1
+    colours = (PALETTE[number % painted + 1] for number in range(classes - 1))
+    return tuple(f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colours)
 
 
 def drawing(tree: Tree) -> Picture:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -11,7 +12,16 @@ from emsearch.ledger import listings
 from emsearch.ledger.rows import AnyRow
 from emsearch.records.score import Score, Split
 
-__all__ = ["MemberLine", "Standing", "find_kind", "headline", "standings"]
+__all__ = [
+    "MemberLine",
+    "ScoreLine",
+    "SplitTable",
+    "Standing",
+    "find_kind",
+    "headline",
+    "split_tables",
+    "standings",
+]
 
 _SCORE = TypeAdapter(Score)
 
@@ -44,6 +54,28 @@ class Standing:
         return {Split.VALIDATION: self.validation, Split.TEST: self.test}[split]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreLine:
+    """What the ensemble or a rival scored on one split."""
+
+    name: str
+    method: str
+    networks: int
+    is_ensemble: bool
+    score: Score
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitTable:
+    """The ensemble and its rivals on one split."""
+
+    split: Split
+    lines: tuple[ScoreLine, ...]
+    best_mean: float
+    best_K: tuple[float | None, ...]
+    """Best overlap of each class among the lines."""
+
+
 def standings(connection: Connection, study_id: int) -> list[Standing]:
     """Return the study's ensemble and its rivals, in the order in which they were scored."""
     return [_standing(connection, row) for row in listings.ensembles(connection, study_id)]
@@ -72,6 +104,62 @@ def headline(found: Sequence[Standing]) -> str:
     who = f"The ensemble of {count} networks" if count > 1 else "The ensemble, a single network,"
     reached = f"{who} reaches a mean IoU of {score.mean_iou:.3f} on {split}"
     return f"{reached}: {_joined(compared)}." if compared else f"{reached}."
+
+
+def split_tables(found: Sequence[Standing]) -> tuple[SplitTable, ...]:
+    """Return the ensemble and its rivals on test, then on validation, where they were scored.
+
+    The baseline's seeds are one line, their mean, beside the best of them on validation.
+    """
+    tables = (_split_table(found, split) for split in (Split.TEST, Split.VALIDATION))
+    return tuple(table for table in tables if table is not None)
+
+
+def _split_table(found: Sequence[Standing], split: Split) -> SplitTable | None:
+    first = find_kind(found, "baseline")
+    shown = [one for one in found if one.kind != "baseline" or one is first]
+    lines = [_line(one, score) for one in shown if (score := one.score(split)) is not None]
+    if not lines:
+        return None
+    seeds = [s for one in found if one.kind == "baseline" and (s := one.score(split)) is not None]
+    if len(seeds) > 1:
+        name = f"baseline, mean of {len(seeds)} seeds"
+        mean = ScoreLine(
+            name=name, method="", networks=1, is_ensemble=False, score=_mean_of(seeds, split)
+        )
+        lines.append(mean)
+    by_class = zip(*(line.score.iou_K for line in lines), strict=True)
+    known = [[iou for iou in ious if iou is not None] for ious in by_class]
+    return SplitTable(
+        split=split,
+        lines=tuple(lines),
+        best_mean=max(line.score.mean_iou for line in lines),
+        best_K=tuple(max(ious) if ious else None for ious in known),
+    )
+
+
+def _line(standing: Standing, score: Score) -> ScoreLine:
+    method = "" if standing.method == "single" else standing.method.replace("_", " ")
+    return ScoreLine(
+        name=standing.name,
+        method=method,
+        networks=len(standing.members),
+        is_ensemble=standing.kind == "ensemble",
+        score=score,
+    )
+
+
+def _mean_of(scores: Sequence[Score], split: Split) -> Score:
+    by_class = zip(*(score.iou_K for score in scores), strict=True)
+    known = [[iou for iou in ious if iou is not None] for ious in by_class]
+    return Score(
+        split=split,
+        iou_K=tuple(fmean(ious) if ious else None for ious in known),
+        mean_iou=fmean(score.mean_iou for score in scores),
+        mean_iou_foreground=fmean(score.mean_iou_foreground for score in scores),
+        accuracy=fmean(score.accuracy for score in scores),
+        voxels=scores[0].voxels,
+    )
 
 
 _RIVALS = (

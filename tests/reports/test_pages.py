@@ -102,6 +102,12 @@ def test_failures_redraws_versions_and_the_study_file_are_told(html: str) -> Non
     assert "torch 2." in text
 
 
+def test_each_painted_class_has_its_colour(html: str) -> None:
+    legend = re.findall(r'<i class="swatch" style="background:(#\w{6})"></i>(\w+)', html)
+    assert [name for _, name in legend] == ["membrane", "mitochondria", "synapse", "glia"]
+    assert len({colour for colour, _ in legend}) == 4
+
+
 def test_hostile_names_and_logs_stay_text(make_study: Make) -> None:
     hostile = "<script>alert(1)</script>"
     classes = (hostile, '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "synapse", "glia")

@@ -4,7 +4,7 @@ import pytest
 
 from emsearch.ledger.store import Ledger
 from emsearch.records.score import Score, Split
-from emsearch.reports.standings import MemberLine, Standing, headline, standings
+from emsearch.reports.standings import MemberLine, Standing, headline, split_tables, standings
 
 
 def score(mean: float, split: Split = Split.TEST) -> Score:
@@ -58,3 +58,33 @@ def test_without_test_data_the_headline_says_validation() -> None:
 @pytest.mark.parametrize("found", [[], [standing("single", 0.5)]])
 def test_without_an_ensemble_the_headline_says_so(found: list[Standing]) -> None:
     assert headline(found) == "No ensemble has been selected yet."
+
+
+def test_the_baselines_seeds_are_one_line_their_mean_beside_the_best() -> None:
+    found = [
+        standing("ensemble", 0.7, members=4),
+        standing("baseline", 0.6),
+        standing("baseline", 0.5),
+        standing("baseline_ensemble", 0.65, members=2),
+    ]
+    test, validation = split_tables(found)
+    assert [(line.name, line.score.mean_iou) for line in test.lines] == [
+        ("ensemble", 0.7),
+        ("baseline", 0.6),
+        ("baseline_ensemble", 0.65),
+        ("baseline, mean of 2 seeds", pytest.approx(0.55)),
+    ]
+    assert (test.best_mean, test.best_K) == (0.7, (0.7,))
+    assert validation.split == Split.VALIDATION
+    assert validation.best_mean == pytest.approx(0.8)
+
+
+def test_a_class_that_one_seed_lacks_is_the_mean_of_the_others() -> None:
+    lacking = replace(standing("baseline", 0.5), test=replace(score(0.5), iou_K=(None,)))
+    (test, _) = split_tables([standing("baseline", 0.6), lacking])
+    assert test.lines[-1].score.iou_K == (0.6,)
+
+
+def test_without_scores_there_is_no_table() -> None:
+    assert split_tables([]) == ()
+    assert split_tables([replace(standing("single", 0.5), test=None, validation=None)]) == ()

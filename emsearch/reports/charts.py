@@ -1,0 +1,57 @@
+"""The charts that pages show of a study."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from emsearch.ledger import listings
+from emsearch.ledger.rows import AnyRow
+from emsearch.records.candidate import Origin
+from emsearch.reports.figures import Chart, Point, Series, curves, scatter, short
+from emsearch.reports.leaderboard import Entry
+
+__all__ = ["learning_curves", "scores_by_size"]
+
+
+def learning_curves(
+    connection: Connection, study_id: int, candidates: Sequence[int]
+) -> Chart | None:
+    """Return the curves of the trials of these candidates, None where none was scored."""
+    by_trial: dict[int, list[AnyRow]] = {}
+    for row in listings.curves_of(connection, study_id, candidates):
+        by_trial.setdefault(row.trial, []).append(row)
+    if not by_trial:
+        return None
+    series = [
+        Series(
+            points=tuple((float(row.step), row.mean_iou) for row in rows),
+            kind=rows[0].origin,
+            title=f"candidate {rows[0].candidate}, trial {trial}: {rows[-1].mean_iou:.3f} "
+            f"at step {rows[-1].step}",
+        )
+        for trial, rows in by_trial.items()
+    ]
+    series.sort(key=lambda one: one.kind == Origin.BASELINE)  # drawn last, it lies on top
+    return curves(series, "Mean IoU on validation of each trial over its training steps")
+
+
+def scores_by_size(entries: Sequence[Entry]) -> Chart | None:
+    """Return the entries' scores against their parameters, None where none was scored."""
+    points = [
+        Point(
+            x=float(entry.parameters),
+            y=entry.score,
+            low=entry.score_low,
+            high=entry.score_high,
+            kind=entry.origin,
+            title=f"candidate {entry.candidate}: {entry.score:.3f}, "
+            f"{short(entry.parameters)} parameters, step {entry.step}",
+        )
+        for entry in entries
+        if entry.score is not None
+    ]
+    if not points:
+        return None
+    points.sort(key=lambda one: one.kind == Origin.BASELINE)
+    label = "Score of each candidate with its interval against its parameters"
+    return scatter(points, "parameters", "score (mean IoU, validation)", label)
