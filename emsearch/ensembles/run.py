@@ -14,12 +14,13 @@ from uuid import uuid4
 import torch
 
 from emsearch.ensembles.overlay import write_overlay
-from emsearch.ensembles.package import Card, PackedMember, load_network, pack
+from emsearch.ensembles.package import pack
 from emsearch.ensembles.poll import draw_sample, poll
 from emsearch.ensembles.select import Choice, best_single, select
 from emsearch.errors import SpecError
 from emsearch.inference.box import Box
 from emsearch.inference.device import pick_device, reproducible
+from emsearch.inference.ensemble import Card, PackedMember, load_network
 from emsearch.inference.predict import Predictor, tiling_of
 from emsearch.inference.score import confusions_on, parts_of, predict_votes
 from emsearch.metrics.scorecard import score

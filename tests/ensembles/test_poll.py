@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 
-from emsearch.ensembles.package import load_network
 from emsearch.ensembles.poll import draw_sample, poll
 from emsearch.inference.device import pick_device
+from emsearch.inference.ensemble import load_network
 from emsearch.inference.predict import Predictor
 from emsearch.inference.score import confusion_on, parts_of
 from emsearch.metrics.scorecard import score
