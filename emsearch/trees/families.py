@@ -20,6 +20,8 @@ class Family:
     start: Callable[[float], Sketch]
     """From the aspect of a voxel, z over y and x, to what every tree of the family starts as."""
     ranges: tuple[Range, ...]
+    is_deep: bool = False
+    """Whether each tree must look along z, also where voxels are long in z."""
 
 
 _WIDTH_BELOW = [(0, 0), (-8, 8), (-6, 6), (-4, 4)]
@@ -49,7 +51,7 @@ _BOTTOM = (
 _DEPTH = (
     amounts("thin", (0, 9), [(-1, 1)], [0.0, 0.3, 0.3, 0.0]),
     amounts("mixed", (0, 2), rates=[0.5, 0.0]),
-    choices("kernel_z", ("led", 3), [0.4, 0.0, 0.0, 0.2, 0.05]),
+    choices("kernel_z", ("led", 3), [1.0, 0.0, 0.0, 0.2, 0.05]),
 )
 _HYBRID = (
     amounts("width", (8, 64), [(-16, 16), (0, 0), (-8, 8), (-6, 6), (-4, 4)], [1, 0.5, 0.0, 0.2]),
@@ -140,6 +142,7 @@ FAMILIES: dict[str, Family] = {
     "encoder_decoder_3d": Family(
         about="encoder-decoders over volumes; voxels longer in z leave z alone at first",
         start=_deep(width=16),
+        is_deep=True,
         ranges=(
             *_SHAPE,
             choices("form", ("plain", "residual"), [1.0, 0.0, 0.2]),
@@ -152,6 +155,7 @@ FAMILIES: dict[str, Family] = {
     "thin_3d": Family(
         about="encoder-decoders over few sections: z is never pooled",
         start=_deep(width=16, pool_z="never"),
+        is_deep=True,
         ranges=(
             *_SHAPE,
             choices("form", ("plain", "residual"), [1.0, 0.0, 0.2]),

@@ -1,7 +1,7 @@
 """Random trees: tree `number` of a study depends on (seed, number) alone."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
@@ -17,17 +17,17 @@ from emsearch.trees.ranges import Range
 from emsearch.trees.space import Space
 from emsearch.trees.walk import Walk
 
-__all__ = ["Draw", "draw", "draw_distinct"]
+__all__ = ["Draw", "Sampler", "draw", "draw_distinct", "first_fitting", "sampler_for"]
 
 TRIES = 60
 """Trees drawn before a space counts as having none that fits."""
+FLAT = Misfit(limit="family", message="a network of a 3-D family must look along z", ratio=0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draw:
     """A tree that fits, and what it took to find it."""
 
-    number: int
     tree: Tree
     plan: Plan
     """What the tree comes to."""
@@ -36,6 +36,8 @@ class Draw:
     """Why this tree was made smaller, in the words of the limits that it broke."""
     redrawn: tuple[str, ...] = ()
     """Why trees before it were dropped, one entry a tree."""
+    number: int = 0
+    """Its place in the study's row of random trees."""
 
 
 def draw(space: Space, seed: int, number: int, target: Target, limits: Limits) -> Draw:
@@ -43,25 +45,32 @@ def draw(space: Space, seed: int, number: int, target: Target, limits: Limits) -
 
     Raises SpecError that names the limit to blame where no tree fits after many tries.
     """
-    redrawn: list[Misfit] = []
-    for attempt in range(TRIES):
+
+    def propose(attempt: int) -> Tree:
         rng = Random(f"{seed}/{number}/{attempt}")
         family = space.families[int(rng.random() * len(space.families))]
-        sampler = _sampler(space, family, target)
-        tree = Tree(family, sampler.walk.draw(sampler.start, rng))
-        found = _fitted(tree, sampler.ranges, target, limits)
-        if isinstance(found, Misfit):
-            redrawn.append(found)
-            continue
-        tree, plan, reasons = found
-        return Draw(
-            number=number,
-            tree=tree,
-            plan=plan,
-            digest=digest_of(plan),
-            mended=reasons,
-            redrawn=tuple(misfit.message for misfit in redrawn),
-        )
+        sampler = sampler_for(space, family, target)
+        return Tree(family, sampler.walk.draw(sampler.start, rng))
+
+    found = first_fitting(propose, space, target, limits)
+    return replace(found, number=number)
+
+
+def first_fitting(
+    propose: Callable[[int], Tree], space: Space, target: Target, limits: Limits
+) -> Draw:
+    """Return the first of the trees proposed for attempt 0, 1, ... that fits, mended if need be.
+
+    Raises SpecError that names the limit to blame where none fits after many tries.
+    """
+    redrawn: list[Misfit] = []
+    for attempt in range(TRIES):
+        tree = propose(attempt)
+        ranges = sampler_for(space, tree.family, target).ranges
+        found = _fitted(tree, ranges, target, limits)
+        if not isinstance(found, Misfit):
+            return replace(found, redrawn=tuple(misfit.message for misfit in redrawn))
+        redrawn.append(found)
     raise SpecError(_blame(redrawn))
 
 
@@ -78,7 +87,7 @@ def draw_distinct(space: Space, seed: int, target: Target, limits: Limits) -> It
 
 
 @dataclass(frozen=True, slots=True)
-class _Sampler:
+class Sampler:
     """What all draws of one family for one target share."""
 
     start: Node
@@ -87,11 +96,12 @@ class _Sampler:
 
 
 @lru_cache(maxsize=64)
-def _sampler(space: Space, family: str, target: Target) -> _Sampler:
+def sampler_for(space: Space, family: str, target: Target) -> Sampler:
+    """Return what draws of a family for a target share. Raises SpecError."""
     most = levels_within(target.patch_zyx)
     ranges = tuple(_clipped(range_, most) for range_ in space.of_family(family))
     start = grown(find_family(family).start(target.aspect))
-    return _Sampler(start, ranges, Walk(ranges))
+    return Sampler(start, ranges, Walk(ranges))
 
 
 def _clipped(range_: Range, most: int) -> Range:
@@ -106,16 +116,16 @@ def _clipped(range_: Range, most: int) -> Range:
     return replace(range_, root=(low, min(high, most)))
 
 
-def _fitted(
-    tree: Tree, ranges: tuple[Range, ...], target: Target, limits: Limits
-) -> tuple[Tree, Plan, tuple[str, ...]] | Misfit:
-    """Return the tree, mended where needed, its plan and why; or what it breaks in the end."""
+def _fitted(tree: Tree, ranges: tuple[Range, ...], target: Target, limits: Limits) -> Draw | Misfit:
+    """Return the tree, mended where needed; or what it breaks in the end."""
     reasons: list[str] = []
     while True:
         plan = tree.plan()
+        if find_family(tree.family).is_deep and plan.get("dimensions") == 2:
+            return FLAT
         misfit = find_misfit(plan, target, limits)
         if misfit is None:
-            return tree, plan, tuple(reasons)
+            return Draw(tree=tree, plan=plan, digest=digest_of(plan), mended=tuple(reasons))
         changed = mended(tree, misfit, ranges, target) if len(reasons) < ROUNDS else None
         if changed is None:
             return misfit
