@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 from emsearch.errors import EmsearchError, SpecError
+from emsearch.records.order import ImportOrder
 from emsearch.records.score import Split
 from emsearch.records.spec import StudySpec, VolumeSection, z_range
 from emsearch.volumes.formats import open_array
@@ -69,9 +70,8 @@ def check_dataset(spec: StudySpec) -> list[VolumeReport]:
 
 def check_volume(spec: StudySpec, section: VolumeSection, key: str) -> VolumeReport:
     """Return what one volume holds. Raises SpecError with all its faults, each below `key`."""
-    reading = LabelReading(
-        classes=len(spec.dataset.classes), ignore_label=spec.dataset.ignore_label
-    )
+    order = ImportOrder.of(spec.dataset, section)
+    reading = LabelReading.of(order)
     image, image_faults = _open(section.image, f"{key}.image")
     labels, label_faults = _open(section.labels, f"{key}.labels")
     faults = [*image_faults, *label_faults]
@@ -82,7 +82,7 @@ def check_volume(spec: StudySpec, section: VolumeSection, key: str) -> VolumeRep
     if faults or image is None or labels is None:
         raise SpecError("\n".join(faults))
     tally = _count(image, labels, reading, section, key)
-    return _report(spec, section, image, tally)
+    return _report(order, section, image, tally)
 
 
 def _open(path: Path, key: str) -> tuple[Stack | None, list[str]]:
@@ -160,7 +160,7 @@ def _count(
     return tally
 
 
-def _report(spec: StudySpec, section: VolumeSection, image: Stack, tally: Tally) -> VolumeReport:
+def _report(order: ImportOrder, section: VolumeSection, image: Stack, tally: Tally) -> VolumeReport:
     depth = image.shape_zyx[0]
     ranges = _ranges(section)
     mean, std = tally.moments(*ranges.get(Split.TRAIN, (0, depth)))
@@ -168,14 +168,14 @@ def _report(spec: StudySpec, section: VolumeSection, image: Stack, tally: Tally)
         name=section.name,
         shape_zyx=image.shape_zyx,
         dtype=str(image.dtype),
-        voxel_nm=spec.dataset.voxel_nm,
+        voxel_nm=order.voxel_nm,
         file_voxel_nm=image.voxel_nm,
         low=float(tally.low_Z.min()),
         high=float(tally.high_Z.max()),
         mean=mean,
         std=std,
         counts_K={split: tally.counts_K(*ends) for split, ends in ranges.items()},
-        warnings=tuple(_voxel_warnings(spec.dataset.voxel_nm, image.voxel_nm)),
+        warnings=tuple(_voxel_warnings(order.voxel_nm, image.voxel_nm)),
     )
 
 

@@ -1,29 +1,37 @@
 """Which file format a path is, and opening it: the one door to volumes on disk.
 
-A path may go on into a file: `cells.h5/raw`, `cells.zarr/labels/0`, `cells.npz/image`.
+A path may go on into a file: `cells.h5/raw`, `cells.zarr/labels/0`, `cells.npz/image`. A folder
+without a known ending is one of slices.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from emsearch.errors import NotFoundError, SpecError
-from emsearch.volumes.readers.npz import open_npy, open_npz
-from emsearch.volumes.readers.tiff import open_tiff
-from emsearch.volumes.readers.zarr_store import open_zarr
 from emsearch.volumes.stack import Stack
 
 __all__ = ["FORMATS", "open_array", "read_info"]
 
 Opener = Callable[[Path, str], Stack]
 
-FORMATS: dict[str, Opener] = {
-    ".tif": open_tiff,
-    ".tiff": open_tiff,
-    ".zarr": open_zarr,
-    ".npz": open_npz,
-    ".npy": open_npy,
+_READERS = "emsearch.volumes.readers"
+FORMATS = {
+    ".tif": "tiff:open_tiff",
+    ".tiff": "tiff:open_tiff",
+    ".zarr": "zarr_store:open_zarr",
+    ".h5": "hdf5:open_hdf5",
+    ".hdf5": "hdf5:open_hdf5",
+    ".hdf": "hdf5:open_hdf5",
+    ".mrc": "mrc:open_mrc",
+    ".rec": "mrc:open_mrc",
+    ".st": "mrc:open_mrc",
+    ".npz": "npz:open_npz",
+    ".npy": "npz:open_npy",
+    ".png": "slices:open_picture",
 }
-"""Openers by ending, in lower case; each is given the file and the path inside it."""
+"""Reader and its function by ending, in lower case; a reader's library is loaded when it is met."""
+_FOLDER = "slices:open_folder"
 
 
 def open_array(path: Path) -> Stack:
@@ -32,9 +40,11 @@ def open_array(path: Path) -> Stack:
     Raises NotFoundError where there is nothing, SpecError where it is no volume.
     """
     file, inner = _split(path)
-    opener = FORMATS.get(file.suffix.lower())
-    if opener is not None:
-        return opener(file, inner)
+    ending = file.suffix.lower()
+    if ending in FORMATS:
+        return _opener(FORMATS[ending])(file, inner)
+    if file.is_dir():
+        return _opener(_FOLDER)(file, inner)
     raise SpecError(f"{file} has no known ending; known are {', '.join(FORMATS)}")
 
 
@@ -54,3 +64,14 @@ def _split(path: Path) -> tuple[Path, str]:
     if not path.exists():
         raise NotFoundError(f"no such file: {path}")
     return path, ""
+
+
+def _opener(name: str) -> Opener:
+    module, function = name.split(":")
+    try:
+        opener: Opener = getattr(import_module(f"{_READERS}.{module}"), function)
+    except ModuleNotFoundError as error:
+        raise SpecError(
+            f"this format needs the package {error.name}; run: pip install {error.name}"
+        ) from error
+    return opener

@@ -85,7 +85,7 @@ class _Building:
     def __init__(self, task: ImportOrder, out: Path, source: dict[str, Any]) -> None:
         self.out, self.source = out, source
         self.image, self.labels = open_array(Path(task.image)), open_array(Path(task.labels))
-        self.reading = LabelReading(classes=len(task.classes), ignore_label=task.ignore_label)
+        self.reading = LabelReading.of(task)
         _check_pair(task, self.image, self.labels, self.reading)
         self.dtype = _stored_dtype(self.image.dtype)
         self.tally = Tally(self.image.shape_zyx[0], len(task.classes))
@@ -188,6 +188,8 @@ def _source(task: ImportOrder) -> dict[str, Any]:
         "labels": _identity(Path(task.labels)),
         "classes": len(task.classes),
         "ignore_label": task.ignore_label,
+        "annotated": [[list(ends) for ends in box] for box in task.annotated],
+        "palette": [list(colour) for colour in task.palette],
         "voxel_nm": list(task.voxel_nm),
     }
 
