@@ -77,5 +77,5 @@ def phantom(
     folder.mkdir(parents=True, exist_ok=True)
     for name, array_ZYX in zip(("image.tif", "labels.tif"), arrays, strict=True):
         with replacing(folder / name) as scratch:
-            tifffile.imwrite(scratch, array_ZYX, compression="deflate")
+            tifffile.imwrite(scratch, array_ZYX, compression="deflate", photometric="minisblack")
         typer.echo(folder / name)

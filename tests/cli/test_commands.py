@@ -94,7 +94,7 @@ def test_the_report_is_one_file_that_needs_nothing_else(finished: Path) -> None:
 
 def test_the_ensemble_segments_a_new_volume(finished: Path, tmp_path: Path) -> None:
     image_ZYX = np.random.default_rng(0).integers(0, 255, (3, 70, 50), dtype=np.uint8)
-    tifffile.imwrite(tmp_path / "new.tif", image_ZYX)
+    tifffile.imwrite(tmp_path / "new.tif", image_ZYX, photometric="minisblack")
     ensemble = finished / "ensembles" / "best"
     done = run("segment", ensemble, tmp_path / "new.tif", tmp_path / "out.zarr")
     assert done.returncode == 0, done.stderr
