@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emsearch.errors import SpecError
@@ -35,6 +35,7 @@ def test_more_voxels_than_a_slab_are_all_counted() -> None:
     assert confusion(labels, labels, 2)[1, 1] == labels.size
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 7))
 def test_overlap_is_that_of_sets_of_voxels(seed: int, classes: int) -> None:
     rng = np.random.default_rng(seed)

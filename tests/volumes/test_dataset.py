@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emsearch.errors import NotFoundError
@@ -14,6 +14,7 @@ from emsearch.volumes.dataset import IGNORE, mirrored, open_volume, split_region
 Pair = tuple[np.ndarray, np.ndarray]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(-30, 20), st.integers(1, 25))
 def test_beyond_its_border_an_array_is_mirrored_as_numpy_pads(
     size: int, first: int, length: int

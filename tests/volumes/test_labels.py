@@ -83,14 +83,14 @@ def test_a_colour_that_is_not_in_the_palette_is_named() -> None:
     coloured = np.array([(0, 0, 0), (255, 0, 0), (1, 2, 3)], np.uint8)[VALUES]
     with pytest.raises(SpecError, match=r"holds the colour \[1, 2, 3\], which dataset.palette"):
         read(coloured, palette=((0, 0, 0), (255, 0, 0), (0, 255, 0)))
-    with pytest.raises(SpecError, match="holds the value 2, which dataset.palette lacks"):
+    with pytest.raises(SpecError, match=r"holds the value 2, which dataset.palette lacks"):
         read(VALUES, palette=((0,), (1,), (5,)))
 
 
 def test_colours_without_a_palette_and_a_palette_without_colours_are_refused() -> None:
     with pytest.raises(SpecError, match=r"labels have 3 colours; give the colour of each class"):
         read(np.zeros((1, 2, 3, 3), np.uint8))
-    with pytest.raises(SpecError, match="labels have no colours, but dataset.palette does"):
+    with pytest.raises(SpecError, match=r"labels have no colours, but dataset.palette does"):
         read(VALUES, palette=((0, 0, 0), (1, 1, 1), (2, 2, 2)))
 
 
