@@ -66,7 +66,8 @@ class Drawing:
         while count:
             number += 1
             found = draw(self._space, self._spec.study.seed, number, self._target, self._limits)
-            redrawn.update((*found.redrawn, *found.mended))
+            redrawn.update(_limit(reason) for reason in found.redrawn)
+            redrawn.update(f"made smaller: {_limit(reason)}" for reason in found.mended)
             if found.digest in known:
                 redrawn["drawn before"] += 1
                 continue
@@ -169,6 +170,11 @@ def arithmetic_of(tree: Tree, target: Target, limits: Limits) -> dict[str, Any]:
         "memory_gb": facts.memory_gb(target.batch_size),
         "step_s": facts.step_s(target.batch_size, limits),
     }
+
+
+def _limit(reason: str) -> str:
+    """Return the limit that a reason names, without what the tree at hand needs."""
+    return reason.split(";")[0]
 
 
 def _random(number: int, tree: Tree, spec: StudySpec) -> Candidate:
