@@ -12,7 +12,7 @@ from emsearch.trees.effective import Plan
 __all__ = ["FLOAT_BYTES", "Tally", "tally_of"]
 
 FLOAT_BYTES = 4
-CRF_KEPT = 5
+CRF_KEPT = 4
 """Numbers kept by a CRF-RNN for each class, voxel and iteration."""
 Zyx = tuple[int, int, int]
 
@@ -31,7 +31,7 @@ class Tally:
         self.kept = 0
         """Numbers kept for the backward pass."""
         self.largest = 0
-        """Most numbers that one step of the backward pass needs at once."""
+        """Most numbers that one layer gives."""
         self.sees_whole_tile = False
 
     @property
@@ -41,8 +41,8 @@ class Tally:
 
     @property
     def transient_bytes(self) -> int:
-        """What the backward pass needs at once on top of that."""
-        return FLOAT_BYTES * self.largest
+        """What the backward pass needs at once on top of that: gradients of in- and output."""
+        return 2 * FLOAT_BYTES * self.largest
 
     def convolve(self, taps: int, channels: int, width: int, voxels: int, *, bias: bool) -> None:
         """Count a convolution whose kernel of `taps` voxels is applied at `voxels` places."""
