@@ -5,7 +5,7 @@ Axes: K class.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from emsearch.errors import EmsearchError, SpecError
 from emsearch.records.order import ImportOrder
 from emsearch.records.score import Split
 from emsearch.records.spec import StudySpec, VolumeSection, z_range
+from emsearch.volumes.doubts import Pair, doubts
 from emsearch.volumes.formats import open_array
 from emsearch.volumes.labels import LabelReading
 from emsearch.volumes.stack import Stack, Voxel, boxes_of
@@ -40,6 +41,7 @@ class VolumeReport:
     counts_K: Mapping[Split, tuple[int, ...]]
     """Annotated voxels of each class, by split."""
     warnings: tuple[str, ...] = ()
+    """What is no fault, and still should be looked at."""
 
     def fractions_K(self, split: Split) -> tuple[float, ...]:
         """Return the part of the split's annotated voxels that each class takes."""
@@ -71,7 +73,10 @@ def check_dataset(spec: StudySpec) -> list[VolumeReport]:
 def check_volume(spec: StudySpec, section: VolumeSection, key: str) -> VolumeReport:
     """Return what one volume holds. Raises SpecError with all its faults, each below `key`."""
     order = ImportOrder.of(spec.dataset, section)
-    reading = LabelReading.of(order)
+    try:
+        reading = LabelReading.of(order)
+    except SpecError as error:
+        raise SpecError(f"  {key}.labels = {str(section.labels)!r}: {error}") from error
     image, image_faults = _open(section.image, f"{key}.image")
     labels, label_faults = _open(section.labels, f"{key}.labels")
     faults = [*image_faults, *label_faults]
@@ -82,7 +87,9 @@ def check_volume(spec: StudySpec, section: VolumeSection, key: str) -> VolumeRep
     if faults or image is None or labels is None:
         raise SpecError("\n".join(faults))
     tally = _count(image, labels, reading, section, key)
-    return _report(order, section, image, tally)
+    report = _report(order, section, image, tally)
+    found = doubts(order, Pair(image=image, labels=labels, reading=reading), report.counts_K)
+    return replace(report, warnings=tuple(found))
 
 
 def _open(path: Path, key: str) -> tuple[Stack | None, list[str]]:
@@ -175,16 +182,7 @@ def _report(order: ImportOrder, section: VolumeSection, image: Stack, tally: Tal
         mean=mean,
         std=std,
         counts_K={split: tally.counts_K(*ends) for split, ends in ranges.items()},
-        warnings=tuple(_voxel_warnings(order.voxel_nm, image.voxel_nm)),
     )
-
-
-def _voxel_warnings(said: Voxel, found: Voxel | None) -> Iterator[str]:
-    if found is not None and any(abs(a - b) > 0.02 * b for a, b in zip(said, found, strict=True)):
-        yield (
-            f"the image's metadata says {list(found)} nm, the study file {list(said)} nm; "
-            "the study file's holds"
-        )
 
 
 def _empty_splits(spec: StudySpec, reports: Sequence[VolumeReport]) -> Iterator[str]:

@@ -7,10 +7,15 @@ import pytest
 import tifffile
 
 from emsearch.errors import SpecError
+from emsearch.records.dataset import Dataset
+from emsearch.records.order import ImportOrder
 from emsearch.records.score import Split
 from emsearch.records.spec import StudySpec, parse_spec
 from emsearch.volumes.check import check_dataset
+from emsearch.volumes.forecast import forecast_sampling
+from emsearch.volumes.importing import import_volume
 from emsearch.volumes.phantom import CLASSES, VOXEL_NM
+from emsearch.volumes.sample import PatchSampler
 
 Pair = tuple[np.ndarray, np.ndarray]
 SpecOf = Callable[..., StudySpec]
@@ -180,7 +185,7 @@ def test_a_voxel_size_that_differs_from_the_file_s_is_warned_of(
     (report,) = check_dataset(spec)
     assert report.file_voxel_nm == (50, 10, 10)
     (warning,) = report.warnings
-    assert "metadata says [50.0, 10.0, 10.0] nm, the study file [40.0, 10.0, 10.0] nm" in warning
+    assert "metadata says [50, 10, 10] nm, the study file [40, 10, 10] nm" in warning
 
 
 def test_the_real_volume_is_sound(real_data: Path) -> None:
@@ -196,3 +201,58 @@ def test_the_real_volume_is_sound(real_data: Path) -> None:
     dataset = {"classes": names, "voxel_nm": [50, 4.6, 4.6], "volumes": [volume]}
     (report,) = check_dataset(parse_spec({"study": {"name": "vnc"}, "dataset": dataset}))
     assert report.fractions_K(Split.TRAIN)[3] == pytest.approx(0.0066, abs=1e-3)
+
+
+def test_shifted_labels_are_doubted(spec_of: SpecOf, cells: Pair) -> None:
+    (report,) = check_dataset(spec_of(numbers=np.roll(cells[1], 6, axis=2)))
+    (warning,) = report.warnings
+    assert "moved by 0 voxels along y and -6 along x" in warning
+    assert not check_dataset(spec_of())[0].warnings
+
+
+def test_a_class_of_few_voxels_is_doubted(spec_of: SpecOf, cells: Pair) -> None:
+    labels = cells[1].copy()
+    labels[labels == 5] = 4
+    labels[0, 0, :5] = 5
+    (report,) = check_dataset(spec_of(numbers=labels))
+    assert "only 5 training voxels are dense_granule" in report.warnings[0]
+
+
+def test_a_volume_may_have_its_own_voxel_size_and_ignored_value(
+    spec_of: SpecOf, cells: Pair
+) -> None:
+    (report,) = check_dataset(spec_of(voxel_nm=(50, 5, 5), annotated=["0:10, 0:48, 0:96"]))
+    assert report.voxel_nm == (50, 5, 5)
+    assert sum(report.counts_K[Split.TRAIN]) == 6 * 48 * 96
+    assert report.counts_K[Split.TRAIN][1] == (cells[1][:6, :48] == 1).sum()
+
+
+def test_an_annotated_box_beyond_the_volume_is_a_fault(spec_of: SpecOf) -> None:
+    (fault,) = faults_of(spec_of(annotated=["0:10, 0:48, 0:97"]))
+    assert "dataset.volumes.0.labels" in fault
+    assert "reaches beyond the volume of (10, 96, 96)" in fault
+
+
+def test_a_palette_that_does_not_fit_the_classes_is_a_fault(spec_of: SpecOf) -> None:
+    spec = spec_of()
+    dataset = spec.dataset.model_copy(update={"palette": (0, 255)})
+    faults = faults_of(spec.model_copy(update={"dataset": dataset}))
+    assert "dataset.palette has 2 entries for 6 classes" in faults[0]
+
+
+def test_the_forecast_is_what_the_sampler_draws(spec_of: SpecOf, tmp_path: Path) -> None:
+    spec = spec_of()
+    forecast = forecast_sampling(spec, batches=20)
+    order = ImportOrder.of(spec.dataset, spec.dataset.volumes[0].model_copy(update={"name": "a"}))
+    record = import_volume(order, tmp_path, tmp_path / "a.zarr")
+    data = Dataset(classes=CLASSES, volumes=(record,))
+    training = spec.training
+    sampler = PatchSampler(
+        data, tmp_path, training.patch_zyx, training.batch_size, seed=spec.study.seed
+    )
+    labels = np.concatenate([sampler.batch(step)[1] for step in range(20)])
+    counts = np.bincount(labels[labels >= 0], minlength=6)
+    assert forecast.fractions_K == pytest.approx((counts / counts.sum()).tolist())
+    assert forecast == sampler.plan.drawn(range(20))
+    assert forecast.annotated == (labels >= 0).mean()
+    assert min(forecast.seen_K) > 0.5

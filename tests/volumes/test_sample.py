@@ -108,7 +108,7 @@ def test_volumes_too_large_for_memory_give_the_same_batches(
 ) -> None:
     volume = open_volume(dataset.volumes[0], tmp_path)
     in_memory = sampler.batch(3)
-    sampler._volumes = [volume]
+    sampler.plan.volumes = [volume]
     from_disk = sampler.batch(3)
     assert (in_memory[0] == from_disk[0]).all()
     assert (in_memory[1] == from_disk[1]).all()

@@ -1,0 +1,75 @@
+"""What about a volume is no fault and still should be looked at: shifts, rare classes, sizes."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from emsearch.records.order import ImportOrder
+from emsearch.records.score import Split
+from emsearch.volumes.labels import IGNORED, LabelReading
+from emsearch.volumes.registration import Shift, label_shift
+from emsearch.volumes.stack import Box, Stack, Voxel
+
+__all__ = ["Pair", "doubts"]
+
+_FEW_VX = 100  # a class with fewer training voxels is hardly learned
+_CROP_VX = 1024
+_LOOKS = 5  # sections that are looked at
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """An image with its labels, both opened."""
+
+    image: Stack
+    labels: Stack
+    reading: LabelReading
+
+
+def doubts(
+    order: ImportOrder, pair: Pair, counts_K: Mapping[Split, Sequence[int]]
+) -> Iterator[str]:
+    """Yield a line for everything doubtful about a volume whose voxels by class are `counts_K`."""
+    yield from _sizes(order.voxel_nm, pair.image.voxel_nm)
+    yield from _shifted(pair)
+    for name, count in zip(order.classes, counts_K.get(Split.TRAIN, ()), strict=False):
+        if 0 < count < _FEW_VX:
+            yield (
+                f"only {count} training voxels are {name}: too few to learn it from; "
+                "annotate more, or leave the class out"
+            )
+
+
+def _sizes(said: Voxel, found: Voxel | None) -> Iterator[str]:
+    if found is not None and any(abs(a - b) > 0.02 * b for a, b in zip(said, found, strict=True)):
+        yield (
+            f"the image's metadata says [{', '.join(f'{size:g}' for size in found)}] nm, the study "
+            f"file [{', '.join(f'{size:g}' for size in said)}] nm; the study file's holds"
+        )
+
+
+def _shifted(pair: Pair) -> Iterator[str]:
+    depth = pair.image.shape_zyx[0]
+    sections = sorted({round(place) for place in np.linspace(0, depth - 1, _LOOKS)})
+    shifts = [shift for z in sections if (shift := _shift_in(pair, z)) is not None]
+    doubtful = Counter((shift.y_vx, shift.x_vx) for shift in shifts if shift.is_doubtful)
+    if sum(doubtful.values()) > len(shifts) / 2:
+        (y, x), _ = doubtful.most_common(1)[0]
+        yield (
+            f"the labels seem to be shifted against the image: they fit better when moved by "
+            f"{y} voxels along y and {x} along x; look at both together"
+        )
+
+
+def _shift_in(pair: Pair, z: int) -> Shift | None:
+    """Return how the labels of a section lie, None where it is not fully annotated."""
+    _, height, width = pair.image.shape_zyx
+    top, left = max(height - _CROP_VX, 0) // 2, max(width - _CROP_VX, 0) // 2
+    rows = slice(top, min(top + _CROP_VX, height))
+    box: Box = (slice(z, z + 1), rows, slice(left, min(left + _CROP_VX, width)))
+    labels_YX = pair.reading.read(pair.labels, box)[0]
+    if (labels_YX == IGNORED).any():
+        return None
+    return label_shift(pair.image.read_box(box)[0], labels_YX)
