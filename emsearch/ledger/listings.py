@@ -35,6 +35,8 @@ __all__ = [
     "ensembles",
     "evaluations_of",
     "members",
+    "open_attempts",
+    "order_counts",
     "order_results",
     "ranked",
     "trial",
@@ -288,6 +290,42 @@ def endings(connection: Connection, study_id: int) -> Rows:
         .where(OrderRow.study_id == study_id, AttemptRow.cause.is_not(None))
         .group_by(AttemptRow.cause, AttemptRow.node)
         .order_by(func.count().desc(), AttemptRow.cause, AttemptRow.node)
+    ).all()
+
+
+def open_attempts(connection: Connection, study_id: int, most: int) -> Rows:
+    """Return at most `most` attempts that have not ended, with their orders, oldest first."""
+    return connection.execute(
+        select(
+            AttemptRow.name,
+            AttemptRow.state,
+            AttemptRow.node,
+            AttemptRow.started_s,
+            AttemptRow.step,
+            OrderRow.kind,
+            OrderRow.trial_id,
+            JobRow.created_s,
+        )
+        .join(OrderRow, OrderRow.id == AttemptRow.order_id)
+        .join(JobRow, JobRow.id == AttemptRow.job_id)
+        .where(OrderRow.study_id == study_id, AttemptRow.state != "ended")
+        .order_by(AttemptRow.id)
+        .limit(most)
+    ).all()
+
+
+def order_counts(connection: Connection, study_id: int) -> Rows:
+    """Return kind, state, orders, expected_s of a study's orders, by kind and state."""
+    return connection.execute(
+        select(
+            OrderRow.kind,
+            OrderRow.state,
+            func.count().label("orders"),
+            func.sum(OrderRow.expected_s).label("expected_s"),
+        )
+        .where(OrderRow.study_id == study_id)
+        .group_by(OrderRow.kind, OrderRow.state)
+        .order_by(OrderRow.kind, OrderRow.state)
     ).all()
 
 

@@ -7,10 +7,11 @@ from sqlalchemy import Connection
 from emsearch.ledger import listings
 from emsearch.ledger.rows import AnyRow
 from emsearch.records.candidate import Origin
+from emsearch.reports.cards import TrialCard
 from emsearch.reports.figures import Chart, Point, Series, curves, scatter, short
 from emsearch.reports.leaderboard import Entry
 
-__all__ = ["learning_curves", "scores_by_size"]
+__all__ = ["learning_curves", "scores_by_size", "trial_curve"]
 
 
 def learning_curves(
@@ -33,6 +34,16 @@ def learning_curves(
     ]
     series.sort(key=lambda one: one.kind == Origin.BASELINE)  # drawn last, it lies on top
     return curves(series, "Mean IoU on validation of each trial over its training steps")
+
+
+def trial_curve(card: TrialCard) -> Chart | None:
+    """Return the curve of one trial, None where it was never scored."""
+    points = tuple((float(line.step), line.mean_iou) for line in card.evaluations)
+    if not points:
+        return None
+    title = f"trial {card.trial}: {points[-1][1]:.3f} at step {card.evaluations[-1].step}"
+    series = Series(points=points, kind=card.origin, title=title)
+    return curves([series], f"Mean IoU on validation of trial {card.trial}")
 
 
 def scores_by_size(entries: Sequence[Entry]) -> Chart | None:

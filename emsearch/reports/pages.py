@@ -1,6 +1,7 @@
 """The report: one HTML file that needs nothing else, neither the network nor a script."""
 
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,7 +12,7 @@ from emsearch.reports.cards import utc
 from emsearch.reports.figures import short
 from emsearch.reports.page import Page, read_page
 
-__all__ = ["duration", "render", "write_report"]
+__all__ = ["duration", "render", "templates", "write_report"]
 
 
 def write_report(ledger: Ledger, folder: Path) -> Path:
@@ -26,6 +27,13 @@ def write_report(ledger: Ledger, folder: Path) -> Path:
 
 def render(page: Page) -> str:
     """Return the page as HTML. Whatever came from a log or a study file stays text in it."""
+    template = templates().get_template("report.html.jinja")
+    return template.render({field.name: getattr(page, field.name) for field in fields(page)})
+
+
+@cache
+def templates() -> Environment:
+    """Return the templates of the report and of the live pages; all escape what they are given."""
     environment = Environment(
         loader=PackageLoader("emsearch", "reports"),
         autoescape=True,
@@ -40,8 +48,7 @@ def render(page: Page) -> str:
         "utc": utc,
         "duration": duration,
     }
-    template = environment.get_template("report.html.jinja")
-    return template.render({field.name: getattr(page, field.name) for field in fields(page)})
+    return environment
 
 
 def duration(seconds: float) -> str:

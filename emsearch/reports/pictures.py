@@ -11,7 +11,7 @@ from emsearch.ledger import listings
 from emsearch.trees.draw import to_svg
 from emsearch.trees.node import Tree
 
-__all__ = ["Picture", "class_colours", "drawing", "overlays"]
+__all__ = ["Picture", "class_colours", "drawing", "overlay_paths", "overlays"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,14 +37,22 @@ def drawing(tree: Tree) -> Picture:
 
 def overlays(connection: Connection, study_id: int, folder: Path) -> tuple[Picture, ...]:
     """Return the pictures that the last selection of an ensemble drew, where they still are."""
+    return tuple(
+        Picture(name=path.stem, uri=_uri("image/png", path.read_bytes()))
+        for path in overlay_paths(connection, study_id, folder)
+    )
+
+
+def overlay_paths(connection: Connection, study_id: int, folder: Path) -> list[Path]:
+    """Return the files of the same; one outside the study's folder is left out."""
     results = listings.order_results(connection, study_id, "ensemble")
     paths = [folder / name for name in results[-1].get("overlays", ())] if results else []
     root = folder.resolve()
-    return tuple(
-        Picture(name=path.stem, uri=_uri("image/png", path.read_bytes()))
+    return [
+        path
         for path in paths
         if path.suffix == ".png" and path.resolve().is_relative_to(root) and path.is_file()
-    )
+    ]
 
 
 def _uri(kind: str, content: bytes) -> str:
