@@ -4,7 +4,11 @@ from typing import Annotated
 
 import typer
 
-from emsearch.cli import asking, segmenting, studies, trees, volumes
+from emsearch.cli.asking import leaderboard, report, show, status
+from emsearch.cli.segmenting import segment
+from emsearch.cli.studies import check, launch, resume
+from emsearch.cli.trees import app as trees
+from emsearch.cli.volumes import app as volumes
 
 __all__ = ["app"]
 
@@ -35,13 +39,7 @@ def _common(
     """Find, train and ensemble segmentation networks for electron-microscopy volumes."""
 
 
-app.command()(studies.check)
-app.command()(studies.launch)
-app.command()(studies.resume)
-app.command()(asking.status)
-app.command()(asking.leaderboard)
-app.command()(asking.show)
-app.command()(asking.report)
-app.command()(segmenting.segment)
-app.add_typer(trees.app, name="tree", help="Look at module trees: sample, draw, describe.")
-app.add_typer(volumes.app, name="volumes", help="Look at volumes: import, info, phantom.")
+for command in (check, launch, resume, status, leaderboard, show, report, segment):
+    app.command()(command)
+app.add_typer(trees, name="tree", help="Look at module trees: sample, draw, describe.")
+app.add_typer(volumes, name="volumes", help="Look at volumes: import, info, phantom.")
