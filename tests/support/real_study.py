@@ -108,23 +108,25 @@ def results(folder: Path) -> dict[str, Any]:
         }
 
 
-def repeated_steps(folder: Path) -> list[tuple[int, int, int]]:
-    """Return (trial, end of an attempt, start of a later one) where the later began before.
+def checkpoints(folder: Path) -> dict[int, int]:
+    """Return the step of the newest checkpoint of each trial that has one."""
+    newest: dict[int, int] = {}
+    for path in folder.glob("trials/*/attempts/*/checkpoint-*.pt"):
+        trial, step = int(path.parents[2].name), int(path.stem.split("-")[1])
+        newest[trial] = max(newest.get(trial, 0), step)
+    return newest
 
-    An attempt that was killed left its last checkpoint behind; one that ended left its end.
-    """
+
+def first_steps(folder: Path, since_s: float) -> dict[int, int]:
+    """Return the step that each trial went on from, in its first attempt after `since_s`."""
     with open_ledger(folder / "ledger.sqlite").reading() as connection:
         attempts = listings.attempts_of_trials(connection, 1)
-    reached: dict[int, int] = {}
-    repeated = []
+    began: dict[int, int] = {}
     for attempt in attempts:
-        if attempt.kind != "train" or attempt.first_step is None:
-            continue
-        known = reached.get(attempt.trial_id, 0)
-        if attempt.first_step < known:
-            repeated.append((attempt.trial_id, known, attempt.first_step))
-        reached[attempt.trial_id] = max(known, attempt.step)
-    return repeated
+        after = (attempt.started_s or 0.0) > since_s
+        if attempt.kind == "train" and attempt.first_step is not None and after:
+            began.setdefault(attempt.trial_id, attempt.first_step)
+    return began
 
 
 def _environment() -> dict[str, str]:
