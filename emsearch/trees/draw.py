@@ -1,12 +1,12 @@
 """Pictures of trees: text for terminals, SVG in the manner of the group's poster of 2019."""
 
 from dataclasses import dataclass
-from html import escape
 
 from emsearch.trees.arithmetic import Facts
 from emsearch.trees.effective import Plan
 from emsearch.trees.labels import TITLES, details, facts_lines
 from emsearch.trees.node import Tree
+from emsearch.trees.svg import LETTER_PX, document, path, rectangle, text
 
 __all__ = ["COLOURS", "to_svg", "to_text"]
 
@@ -32,7 +32,7 @@ COLOURS = {
 }
 _DARK = frozenset({"hybrid", "network", "encoder_decoder"})
 
-LETTER_PX, LINE_PX, PAD_PX = 6.4, 14, 8
+LINE_PX, PAD_PX = 14, 8
 GAP_X_PX, GAP_Y_PX, STACK_GAP_PX, INDENT_PX = 14, 34, 6, 12
 MARGIN_PX = 16
 
@@ -125,8 +125,8 @@ def to_svg(tree: Tree, facts: Facts | None) -> str:
     boxes = root.all()
     right = max(box.x + box.width for box in boxes) + MARGIN_PX
     bottom = max(box.y + box.height for box in boxes) + MARGIN_PX
-    shapes = [*_links(root), *(_shape(box) for box in boxes)]
-    return _document(right, bottom, shapes)
+    shapes = [*_links(root), *(shape for box in boxes for shape in _shapes(box))]
+    return document((0, 0, right, bottom), shapes)
 
 
 def _box(plan: Plan) -> _Box:
@@ -134,30 +134,14 @@ def _box(plan: Plan) -> _Box:
     return _Box(plan.kind, TITLES[plan.kind], details(plan), children)
 
 
-def _document(width: float, height: float, shapes: list[str]) -> str:
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}"'
-        f' viewBox="0 0 {width:.0f} {height:.0f}" font-family="Helvetica, Arial, sans-serif"'
-        ' font-size="11">'
-    )
-    ground = f'<rect width="{width:.0f}" height="{height:.0f}" fill="white"/>'
-    return "\n".join([head, ground, *shapes, "</svg>"]) + "\n"
-
-
-def _shape(box: _Box) -> str:
+def _shapes(box: _Box) -> list[str]:
     ink = "white" if box.kind in _DARK else "#222"
-    frame = (
-        f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}"'
-        f' rx="4" fill="{COLOURS[box.kind]}" stroke="#555" stroke-width="0.8"/>'
-    )
-    lines = [frame]
-    for number, text in enumerate((box.title, *box.lines)):
-        y = box.y + (number + 1) * LINE_PX
+    shapes = [rectangle(box.x, box.y, box.width, box.height, COLOURS[box.kind])]
+    for number, words in enumerate((box.title, *box.lines)):
         weight = ' font-weight="bold"' if number == 0 else ""
-        lines.append(
-            f'<text x="{box.x + PAD_PX:.1f}" y="{y:.1f}" fill="{ink}"{weight}>{escape(text)}</text>'
-        )
-    return "".join(lines)
+        y = box.y + (number + 1) * LINE_PX
+        shapes.append(text(box.x + PAD_PX, y, words, f'fill="{ink}"{weight}'))
+    return shapes
 
 
 def _links(box: _Box) -> list[str]:
@@ -165,11 +149,11 @@ def _links(box: _Box) -> list[str]:
     for child in box.children:
         if box.is_stack:
             x, y = box.x + INDENT_PX / 2, child.y + child.height / 2
-            path = f"M{x:.1f} {box.y + box.height:.1f}V{y:.1f}H{child.x:.1f}"
+            steps = f"M{x:.1f} {box.y + box.height:.1f}V{y:.1f}H{child.x:.1f}"
         else:
             start = f"M{box.x + box.width / 2:.1f} {box.y + box.height:.1f}"
             x, middle = child.x + child.width / 2, child.y - GAP_Y_PX / 2
-            path = f"{start}V{middle:.1f}H{x:.1f}V{child.y:.1f}"
-        links.append(f'<path d="{path}" fill="none" stroke="#777" stroke-width="1"/>')
+            steps = f"{start}V{middle:.1f}H{x:.1f}V{child.y:.1f}"
+        links.append(path(steps))
         links += _links(child)
     return links
