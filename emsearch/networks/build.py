@@ -1,7 +1,10 @@
 """From a module tree to a torch module: kind -> builder, a plain table."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from emsearch.errors import SpecError
 from emsearch.networks.block import atrous_pyramid, block, chain
@@ -15,7 +18,7 @@ from emsearch.networks.parts import Builder, Made, Shop
 from emsearch.trees.effective import Plan
 from emsearch.trees.node import Tree
 
-__all__ = ["BUILDERS", "build"]
+__all__ = ["BUILDERS", "build", "rebuild"]
 
 BUILDERS: dict[str, Builder] = {
     "hybrid": hybrid,
@@ -47,6 +50,25 @@ def build(tree: Tree, channels: int, classes: int, seed: int) -> nn.Module:
         module, _ = _make(tree.plan(), channels, shop)
         _initialise(module)
     return module
+
+
+def rebuild(values: dict[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
+    """Return the trained network of a tree's dictionary and a state dictionary, for inference.
+
+    How many channels and classes there are is read from the weights. Raises SpecError where the
+    weights are not the tree's.
+    """
+    weights = [value for value in state.values() if value.ndim > 3]
+    predictors = [name for name in state if name.endswith("predictor.weight")]
+    if not weights or not predictors:
+        raise SpecError(f"no weights of a network among {list(state)[:5]}")
+    tree = Tree.from_dict(values)
+    network = build(tree, weights[0].shape[1], state[predictors[-1]].shape[0], seed=0)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise SpecError(f"the weights are not those of tree {tree.digest()}: {error}") from error
+    return network.eval()
 
 
 def _make(plan: Plan, channels: int, shop: Shop) -> Made:
