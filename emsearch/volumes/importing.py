@@ -6,7 +6,7 @@ how far it is. At the end one rename makes it a volume. Two attempts at once wri
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 
 from emsearch.errors import SpecError, StateError
 from emsearch.records.dataset import VolumeRecord
@@ -22,14 +21,15 @@ from emsearch.records.event import Outcome, Post
 from emsearch.records.files import read_json, write_json
 from emsearch.records.order import ImportOrder
 from emsearch.records.trial import Cause
+from emsearch.volumes.dataset import OpenVolume, open_volume
 from emsearch.volumes.formats import open_array
 from emsearch.volumes.labels import LabelReading
 from emsearch.volumes.ome import IMAGE, LABELS, array_in, create_volume
 from emsearch.volumes.spool import Spool
-from emsearch.volumes.stack import CHUNK, Box, Stack, boxes_of
+from emsearch.volumes.stack import CHUNK, Stack, boxes_of
 from emsearch.volumes.tally import Tally
 
-__all__ = ["import_volume", "run_import"]
+__all__ = ["import_volume", "run_import", "verify_volume"]
 
 AfterSlab = Callable[[int, int], None]
 
@@ -69,6 +69,19 @@ def import_volume(
     if facts.get("source") != source:
         raise StateError(f"{out} was made of other files; remove it to import {task.image} anew")
     return _record(task, out.relative_to(study).as_posix(), facts)
+
+
+def verify_volume(record: VolumeRecord, study: Path) -> bool:
+    """Return whether a volume's voxels are still those that were imported; reads all of them.
+
+    Raises NotFoundError where the volume is gone.
+    """
+    volume = open_volume(record, study)
+    depth = record.shape_zyx[0]
+    digests = [
+        _digest(volume, slice(first, min(first + CHUNK, depth))) for first in range(0, depth, CHUNK)
+    ]
+    return sha256("".join(digests).encode()).hexdigest() == record.checksum
 
 
 class _StoppedError(Exception):
@@ -153,14 +166,16 @@ class _Building:
     ) -> str:
         """Write a slab chunk by chunk; return the sha256 of all its bytes, in that order."""
         digest = sha256()
-        for top in range(0, shape[1], CHUNK):
-            for left in range(0, shape[2], CHUNK):
-                rows, columns = slice(top, top + CHUNK), slice(left, left + CHUNK)
-                box: Box = (slice(first, first + shape[0]), rows, columns)
-                for name, spool in ((IMAGE, image), (LABELS, labels)):
-                    values: NDArray[Any] = spool.read((slice(None), rows, columns))
-                    array_in(self.group, name)[box] = values
-                    digest.update(values.tobytes())
+        arrays = [
+            (array_in(self.group, name), spool)
+            for name, spool in ((IMAGE, image), (LABELS, labels))
+        ]
+        sections = slice(first, first + shape[0])
+        for rows, columns in _columns_of_chunks(shape):
+            for array, spool in arrays:
+                values = spool.read((slice(None), rows, columns))
+                array[sections, rows, columns] = values
+                digest.update(values.tobytes())
         return digest.hexdigest()
 
     def _take_up(self) -> bool:
@@ -179,6 +194,22 @@ class _Building:
         sections = self.tally.to_dict(0, len(self.digests) * CHUNK)
         progress = {"source": self.source, "digests": self.digests, "sections": sections}
         write_json(self.folder / "progress.json", progress)
+
+
+def _columns_of_chunks(shape_zyx: tuple[int, int, int]) -> Iterator[tuple[slice, slice]]:
+    """Yield rows and columns of each chunk of a slab, in the order in which they are hashed."""
+    for top in range(0, shape_zyx[1], CHUNK):
+        for left in range(0, shape_zyx[2], CHUNK):
+            yield slice(top, top + CHUNK), slice(left, left + CHUNK)
+
+
+def _digest(volume: OpenVolume, sections: slice) -> str:
+    """Return the sha256 of a slab's bytes as it is on disk."""
+    digest = sha256()
+    for rows, columns in _columns_of_chunks(volume.record.shape_zyx):
+        for array in (volume.image_ZYX, volume.labels_ZYX):
+            digest.update(np.ascontiguousarray(array[sections, rows, columns]).tobytes())
+    return digest.hexdigest()
 
 
 def _source(task: ImportOrder) -> dict[str, Any]:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from emsearch.errors import NotFoundError, SpecError, StateError
 from emsearch.records.dataset import VolumeRecord
 from emsearch.records.order import ImportOrder
 from emsearch.records.trial import Cause
-from emsearch.volumes.importing import import_volume, run_import
+from emsearch.volumes.importing import import_volume, run_import, verify_volume
 from emsearch.volumes.ome import array_in
 
 MakeOrder = Callable[..., ImportOrder]
@@ -223,3 +225,43 @@ def test_the_real_volume_is_imported(real_data: Path, tmp_path: Path) -> None:
     assert made.shape_zyx == (20, 1024, 1024)
     image = tifffile.imread(order.image)
     assert made.mean == pytest.approx(image[:14].mean())
+
+
+def test_a_volume_that_was_changed_on_disk_is_found_out(
+    record: VolumeRecord, tmp_path: Path
+) -> None:
+    assert verify_volume(record, tmp_path)
+    labels = array_in(zarr.open_group(tmp_path / record.zarr, mode="r+"), "labels/classes/0")
+    labels[3, 4, 5] = 1 - np.asarray(labels[3, 4, 5]) % 2
+    assert not verify_volume(record, tmp_path)
+
+
+_IMPORT = """
+import resource, sys
+from pathlib import Path
+from emsearch.records.order import ImportOrder
+from emsearch.volumes.importing import import_volume
+folder = Path(sys.argv[1])
+order = ImportOrder(name="a", image=str(folder / sys.argv[2]), labels=str(folder / "labels.npy"),
+                    classes=("a", "b"), voxel_nm=(1, 1, 1))
+import_volume(order, folder, folder / "a.zarr")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["image.npy", "image.tif"])
+def test_an_import_takes_less_than_500_mb(name: str, tmp_path: Path) -> None:
+    shape = (64, 1500, 1500)
+    np.lib.format.open_memmap(tmp_path / "labels.npy", "w+", np.int64, shape).flush()  # 1.1 GB
+    if name == "image.tif":
+        pages = (np.zeros(shape[1:], np.float32) for _ in range(shape[0]))
+        tifffile.imwrite(
+            tmp_path / name, pages, shape=shape, dtype=np.float32, compression="zlib",
+            photometric="minisblack",
+        )  # fmt: skip
+    else:
+        np.lib.format.open_memmap(tmp_path / name, "w+", np.float32, shape).flush()
+    command = [sys.executable, "-c", _IMPORT, str(tmp_path), name]
+    megabytes = float(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert megabytes < 500

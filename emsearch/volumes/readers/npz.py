@@ -6,6 +6,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from emsearch.errors import SpecError
+from emsearch.volumes.readers.mapped import Mapped
 from emsearch.volumes.stack import Stack, stack_of
 
 __all__ = ["open_npy", "open_npz"]
@@ -36,6 +37,7 @@ def open_npy(path: Path, inner: str) -> Stack:
     if inner:
         raise SpecError(f"{path} is one array: there is no {inner!r} in it")
     try:
-        return stack_of(np.load(path, mmap_mode="r", allow_pickle=False), None)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise SpecError(f"{path} is no NumPy array: {error}") from error
+    return stack_of(Mapped(path, array), None)
