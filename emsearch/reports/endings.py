@@ -79,8 +79,12 @@ def _failed_trial(row: AnyRow) -> FailedTrial:
 
 
 def redrawn(connection: Connection, study_id: int) -> tuple[tuple[str, int], ...]:
-    """Return why random trees were drawn again, and how often, the commonest first."""
+    """Return why random trees were drawn again, and how often, the commonest first.
+
+    What a single tree would have needed, after the semicolon of its reason, is left out.
+    """
     counted: Counter[str] = Counter()
     for decision in queries.decisions(connection, study_id, "redrawn"):
-        counted.update(decision.facts)
+        for reason, times in decision.facts.items():
+            counted[reason.partition(";")[0]] += times
     return tuple(counted.most_common())

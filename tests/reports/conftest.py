@@ -114,7 +114,11 @@ class AStudy:
         for number in range(1, count + 1):
             quality = 0.56 + 0.17 * self.random.random()
             self._candidate(connection, number, self.trees[number], Origin.RANDOM, quality=quality)
-        facts = {"memory": 7, "parameters": 31, "drawn before": 2}
+        facts = {
+            "max_parameters=300,000; it needs 453,579": 7,
+            "max_parameters=300,000; it needs 312,372": 31,
+            "drawn before": 2,
+        }
         changes.record_decision(connection, self.study, "redrawn", facts, 0.0)
 
     def _tune(self, connection: Connection, survivors: tuple[int, ...]) -> None:
