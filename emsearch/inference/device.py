@@ -1,15 +1,20 @@
-"""Where networks run, and that they compute the same bits each time."""
+"""Where networks run, how fast, and that they compute the same bits each time."""
 
+import ctypes
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 from emsearch.errors import SpecError
 
-__all__ = ["pick_device", "reproducible"]
+__all__ = ["keep_memory", "pick_device", "place", "reproducible"]
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 
 def pick_device(name: str) -> torch.device:
@@ -24,6 +29,33 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def place(network: nn.Module, device: torch.device) -> nn.Module:
+    """Return the network on its device; one of 2-D convolutions with channels last, the faster.
+
+    On one CPU core that saves a tenth of a training step.
+    """
+    network = network.to(device)
+    if not any(weight.ndim == 5 for weight in network.parameters()):
+        for weight in network.parameters():
+            if weight.ndim == 4:
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return network
+
+
+def keep_memory() -> None:
+    """Have the C library keep freed memory rather than give it back after every layer.
+
+    Else each large activation is mapped anew and its pages are cleared one by one: a quarter of a
+    training step on a CPU, half of a prediction with large windows. Does nothing without glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    library = ctypes.CDLL("libc.so.6")
+    library.mallopt(_M_MMAP_MAX, 0)
+    library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    library.mallopt(_M_TOP_PAD, 64 << 20)
+
+
 @contextmanager
 def reproducible(device: torch.device) -> Iterator[None]:
     """Within it torch uses deterministic operations; a GPU warns of those that have none.
@@ -32,6 +64,8 @@ def reproducible(device: torch.device) -> Iterator[None]:
     """
     before = torch.are_deterministic_algorithms_enabled()
     warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    if device.type == "cpu":
+        keep_memory()
     settings: Any = torch.utils.deterministic
     filled = settings.fill_uninitialized_memory
     if device.type == "cuda":

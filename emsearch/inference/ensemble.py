@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from emsearch.errors import NotFoundError, SpecError
 from emsearch.inference.box import Box, Reader
 from emsearch.inference.committee import Committee
-from emsearch.inference.device import pick_device
+from emsearch.inference.device import keep_memory, pick_device, place
 from emsearch.inference.predict import Predictor
 from emsearch.networks.build import build
 from emsearch.records.files import read_json
@@ -116,6 +116,8 @@ def load_ensemble(folder: Path | str, device: str = "auto") -> Ensemble:
     if card.format != FORMAT:
         raise SpecError(f"{folder} has format {card.format}, and this emsearch reads {FORMAT}")
     where = pick_device(device)
+    if where.type == "cpu":
+        keep_memory()
     predictors = tuple(_open_member(folder, member, card, where) for member in card.members)
     weights = tuple(member.weight for member in card.members)
     return Ensemble(card=card, committee=Committee(members=predictors, weights=weights))
@@ -130,7 +132,7 @@ def load_network(
     network = build(tree, 1, classes, 0)
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     network.requires_grad_(requires_grad=False)
-    return Predictor.of(tree, network.to(device), classes, patch_zyx, device)
+    return Predictor.of(tree, place(network, device), classes, patch_zyx, device)
 
 
 def _open_member(folder: Path, member: PackedMember, card: Card, device: torch.device) -> Predictor:

@@ -23,7 +23,7 @@ __all__ = ["Tile", "Tiling", "gaussian", "plan_tiling", "tiles_of"]
 
 _BORDER_VX = 32  # mirrored context beyond the volume's border
 _OVERLAP = 0.5  # of blended windows with their neighbours, along each axis
-_LIVE_PART = 0.4  # of the activations that training keeps, alive at once in prediction
+_LIVE_PART = 0.7  # of the activations that training keeps, alive at once in prediction
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

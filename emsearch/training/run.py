@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from emsearch.errors import CollapsedError, DivergedError
-from emsearch.inference.device import pick_device, reproducible
+from emsearch.inference.device import pick_device, place, reproducible
 from emsearch.inference.predict import Predictor
 from emsearch.inference.score import Part, confusion_on, parts_of
 from emsearch.metrics.overlap import Confusion
@@ -218,7 +217,7 @@ def _finished(attempts: Path) -> dict[str, Any] | None:
 def _begin(task: TrainOrder, batches: Batches, device: torch.device) -> Training:
     """Return the training at step 0."""
     classes = len(task.dataset.classes)
-    network: nn.Module = build(tree_of(task), 1, classes, seed_of("weights", task.seed)).to(device)
+    network = place(build(tree_of(task), 1, classes, seed_of("weights", task.seed)), device)
     weight_K = class_weights(batches.sampler.fractions_K, task.recipe.class_balance)
     loss = SegmentationLoss(weight_K=weight_K.to(device), dice_weight=task.recipe.dice_weight)
     return Training(network, loss, task.recipe, task.horizon, task.seed)
