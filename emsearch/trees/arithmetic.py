@@ -1,7 +1,7 @@
 """What a tree costs and sees, without building it: equal to what the built network has."""
 
 from dataclasses import dataclass
-from math import lcm, prod
+from math import lcm
 from typing import Protocol
 
 from emsearch.errors import SpecError
@@ -146,13 +146,17 @@ def facts_of(plan: Plan, target: Target) -> Facts:
 
 def divisor(plan: Plan) -> Zyx:
     """Return what the sizes of inputs must be multiples of."""
-    steps = [_step(plan, axis) for axis in range(3)]
-    return steps[0], steps[1], steps[2]
+    z, y, x = 1, 1, 1
+    for child in plan.children:
+        if child.kind not in _SCALING:
+            continue
+        low_z, low_y, low_x = child.get("factor_zyx") if child.kind == "down" else divisor(child)
+        if plan.kind == "encoder":  # it falls step after step
+            z, y, x = z * low_z, y * low_y, x * low_x
+        else:  # paths and stages stand side by side
+            z, y, x = lcm(z, low_z), lcm(y, low_y), lcm(x, low_x)
+    return z, y, x
 
 
-def _step(plan: Plan, axis: int) -> int:
-    if plan.kind == "down":
-        return int(plan.get("factor_zyx")[axis])
-    steps = [_step(child, axis) for child in plan.children]
-    # An encoder falls step after step; other modules stand side by side.
-    return prod(steps) if plan.kind == "encoder" else lcm(*steps)
+_SCALING = frozenset({"hybrid", "network", "encoder_decoder", "encoder", "pyramid", "down"})
+"""Kinds that lower the resolution, or hold some that do."""

@@ -4,11 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from emsearch.errors import SpecError
-from emsearch.trees.kinds import find_kind
+from emsearch.trees.kinds import KINDS, find_kind
 from emsearch.trees.node import Node, Tree
 from emsearch.trees.settings import Inherited, Number, Value, find_setting
 
-__all__ = ["Sketch", "grown", "match", "regrown", "set_value", "solve"]
+__all__ = ["Sketch", "grown", "match", "pruned", "regrown", "set_value", "solve"]
+
+
+_BARE = {kind: Node(kind) for kind in KINDS}
+"""Nodes that set nothing and hold nothing yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,10 +48,19 @@ def solve(name: str, value: Value, inherited: Inherited) -> Number:
 
 def match(children: Sequence[Node], kinds: Sequence[str]) -> list[Node]:
     """Return nodes of these kinds: old children keep their deltas, place by place of each kind."""
+    if not children:
+        return [_BARE[kind] for kind in kinds]
     old: dict[str, list[Node]] = {}
     for child in reversed(children):
         old.setdefault(child.kind, []).append(child)
-    return [old[kind].pop() if old.get(kind) else Node(kind) for kind in kinds]
+    return [old[kind].pop() if old.get(kind) else _BARE[kind] for kind in kinds]
+
+
+def pruned(node: Node) -> Node:
+    """Return `node` without children where none sets anything: they grow again by themselves."""
+    children = tuple(pruned(child) for child in node.children)
+    is_bare = all(not child.deltas and not child.children for child in children)
+    return Node(node.kind, node.deltas, () if is_bare else children)
 
 
 def regrown(node: Node, inherited: Inherited) -> Node:

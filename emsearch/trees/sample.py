@@ -11,7 +11,7 @@ from emsearch.trees.arithmetic import Limits, Target
 from emsearch.trees.effective import Plan, digest_of
 from emsearch.trees.families import find_family
 from emsearch.trees.fit import ROUNDS, Misfit, find_misfit, levels_within, mended
-from emsearch.trees.grow import grown
+from emsearch.trees.grow import grown, pruned
 from emsearch.trees.node import Node, Tree
 from emsearch.trees.ranges import Range
 from emsearch.trees.space import Space
@@ -100,7 +100,7 @@ def sampler_for(space: Space, family: str, target: Target) -> Sampler:
     """Return what draws of a family for a target share. Raises SpecError."""
     most = levels_within(target.patch_zyx)
     ranges = tuple(_clipped(range_, most) for range_ in space.of_family(family))
-    start = grown(find_family(family).start(target.aspect))
+    start = pruned(grown(find_family(family).start(target.aspect)))
     return Sampler(start, ranges, Walk(ranges))
 
 

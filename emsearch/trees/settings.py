@@ -147,6 +147,13 @@ class Inherited:
 
     @classmethod
     def defaults(cls) -> "Inherited":
-        """Return what holds above the root."""
-        sums = {name: setting.default for name, setting in SETTINGS.items()}
-        return cls(sums, {name: SETTINGS[name].meaning(sum_) for name, sum_ in sums.items()})
+        """Return what holds above the root; it is shared, and nothing changes it."""
+        return _DEFAULTS
+
+
+def _defaults() -> Inherited:
+    sums = {name: setting.default for name, setting in SETTINGS.items()}
+    return Inherited(sums, {name: SETTINGS[name].meaning(total) for name, total in sums.items()})
+
+
+_DEFAULTS = _defaults()
