@@ -11,13 +11,13 @@ from emsearch.errors import NotFoundError
 from emsearch.ledger import listings, queries
 from emsearch.ledger.listings import Wanted
 from emsearch.ledger.rows import AnyRow
-from emsearch.records.event import AttemptName
 from emsearch.reports.board import Board, read_board
 from emsearch.reports.cards import CandidateCard, TrialCard, candidate_card, trial_card
 from emsearch.reports.charts import learning_curves, scores_by_size, trial_curve
 from emsearch.reports.endings import CauseLine, cause_lines
 from emsearch.reports.figures import Chart
 from emsearch.reports.leaderboard import Entry, leaderboard
+from emsearch.reports.logs import log_of
 from emsearch.reports.pictures import Picture, class_colours, drawing, overlay_paths
 from emsearch.reports.standings import SplitTable, headline, split_tables, standings
 from emsearch.reports.status import Status, status
@@ -42,8 +42,6 @@ MOST_CURVES = 12
 """Candidates whose learning curves the first page draws."""
 MOST_ATTEMPTS = 200
 """Open attempts on the cluster's page."""
-LOG_TAIL = 16_000
-"""Bytes of an attempt's log that are shown."""
 
 Sorting = Literal["rank", "candidate", "parameters", "failed"]
 
@@ -187,7 +185,7 @@ def trial_page(connection: Connection, folder: Path, number: int) -> TrialPage:
     """Return a trial's page. Raises NotFoundError."""
     study = queries.study(connection)
     card = trial_card(connection, study.id, number)
-    log = _log_of(folder, card.attempts[-1].attempt) if card.attempts else ""
+    log = log_of(folder, card.attempts[-1].attempt) if card.attempts else ""
     return TrialPage(name=study.name, card=card, curve=trial_curve(card), log=log)
 
 
@@ -228,16 +226,3 @@ def _open_attempt(row: AnyRow) -> OpenAttempt:
         step=row.step,
         since_s=row.created_s if row.started_s is None else row.started_s,
     )
-
-
-def _log_of(folder: Path, attempt: str) -> str:
-    """Return the end of what an attempt wrote to its job's log, empty where there is none."""
-    name = AttemptName.parse(attempt)
-    path = folder / "jobs" / name.token / "log.txt"
-    if not path.is_file():
-        return ""
-    with path.open("rb") as log:
-        log.seek(max(path.stat().st_size - LOG_TAIL, 0))
-        text = log.read().decode(errors="replace")
-    own = text.rpartition(f"== order {name.order}:")[2]
-    return own.partition("\n== order ")[0].strip()

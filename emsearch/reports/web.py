@@ -4,7 +4,9 @@ Login nodes are shared, so the address holds a random token: without it every re
 401. Nothing can be changed through it, and nothing is fetched from elsewhere.
 """
 
+import getpass
 import secrets
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import fields
 from hashlib import sha256
@@ -12,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
+import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
@@ -30,7 +33,7 @@ from emsearch.reports.pages import templates
 from emsearch.reports.standings import Standing, standings
 from emsearch.reports.status import Status, status
 
-__all__ = ["address", "make_app", "new_token"]
+__all__ = ["address", "make_app", "new_token", "serve", "tunnel"]
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -62,6 +65,18 @@ def new_token() -> str:
 def address(port: int, token: str) -> str:
     """Return where the pages are."""
     return f"http://127.0.0.1:{port}/{token}/"
+
+
+def tunnel(port: int) -> str:
+    """Return the command that brings the pages of this host to a user's own."""
+    return f"ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@{socket.gethostname()}"
+
+
+def serve(ledger: Ledger, folder: Path, port: int, token: str) -> None:
+    """Serve the pages on this host alone until interrupted."""
+    app = make_app(ledger, folder, token)
+    # An access log would hold the token.
+    uvicorn.run(app, host="127.0.0.1", port=port, access_log=False, log_level="warning")
 
 
 def make_app(ledger: Ledger, folder: Path, token: str) -> FastAPI:

@@ -117,6 +117,8 @@ def test_by_a_class_the_scores_are_that_classs(ledger: Ledger) -> None:
         means = means_by_class(connection, STUDY, range(29))
     assert [entry.rank for entry in entries] == list(range(1, 30))
     assert {entry.score_name for entry in entries} == {"iou_synapse"}
+    steps = [entry.step for entry in entries]
+    assert steps == sorted(steps, reverse=True)
     full = [entry.score or 0 for entry in entries if entry.step == 400]
     assert full == sorted(full, reverse=True)
     for entry in entries:

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from emsearch.ledger.store import Ledger
 from emsearch.records.trial import Stage
-from emsearch.reports.web import address, make_app, new_token
+from emsearch.reports.web import address, make_app, new_token, serve, tunnel
 
 TOKEN = "a-token"
 Make = Callable[..., tuple[Ledger, Path]]
@@ -63,6 +63,20 @@ def test_tokens_are_long_and_differ() -> None:
     assert len({new_token() for _ in range(100)}) == 100
     assert len(new_token()) >= 32
     assert address(8000, "t") == "http://127.0.0.1:8000/t/"
+
+
+def test_the_tunnel_leads_to_the_same_port_of_this_host() -> None:
+    assert re.fullmatch(r"ssh -N -L 8000:127\.0\.0\.1:8000 \S+@\S+", tunnel(8000))
+
+
+def test_the_pages_are_served_on_this_host_alone_without_a_log_of_the_token(
+    ledger: Ledger, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+    monkeypatch.setattr("uvicorn.run", lambda _app, **options: asked.update(options))
+    serve(ledger, folder, 8000, TOKEN)
+    assert asked["host"] == "127.0.0.1"
+    assert asked["access_log"] is False
 
 
 def test_the_first_page_links_every_candidate_that_it_lists(client: TestClient) -> None:
