@@ -23,6 +23,7 @@ __all__ = ["Tile", "Tiling", "gaussian", "plan_tiling", "tiles_of"]
 
 _BORDER_VX = 32  # mirrored context beyond the volume's border
 _OVERLAP = 0.5  # of blended windows with their neighbours, along each axis
+_WORTHWHILE_VX = 1 << 18  # windows of fewer voxels leave a device waiting between them
 _LIVE_PART = 0.7  # of the activations that training keeps, alive at once in prediction
 
 
@@ -157,10 +158,11 @@ def _grown(patch_zyx: Shape, margin_zyx: Shape, budget_vx: float) -> Shape:
     """Return the patch, doubled along the axis where margins weigh most while it fits."""
     step = list(patch_zyx)
     while True:
-        axis = max(range(3), key=lambda axis: margin_zyx[axis] / step[axis])
-        wider = [size * (1 + (axis == other)) for other, size in enumerate(step)]
+        axis = max(range(3), key=lambda n: (margin_zyx[n] / step[n], n > 0, -step[n]))
+        wider = [size * (1 + (axis == n)) for n, size in enumerate(step)]
         window_vx = np.prod([size + 2 * more for size, more in zip(wider, margin_zyx, strict=True)])
-        if margin_zyx[axis] / step[axis] < 0.05 or window_vx > budget_vx:
+        is_wide = margin_zyx[axis] / step[axis] < 0.05 and window_vx > _WORTHWHILE_VX
+        if is_wide or window_vx > budget_vx:
             return step[0], step[1], step[2]
         step = wider
 

@@ -3,13 +3,14 @@
 Axes: B batch, C channel, K class, Z Y X voxels in array order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from emsearch.errors import DivergedError
+from emsearch.networks.hybrid import StagedLogits
 from emsearch.records.candidate import Recipe
 from emsearch.records.chance import seed_of
 from emsearch.training.average import WeightAverage
@@ -36,7 +37,11 @@ class Training:
         """Steps taken."""
         self.has_chance = any(isinstance(part, _CHANCE) for part in network.modules())
         """Whether the network draws random numbers, as dropout does."""
+        self.micro_batch: int | None = None
+        """Patches whose activations are in memory at once; None: those of the whole batch."""
         self._device = next(network.parameters()).device
+        self.is_mixed = self._device.type == "cuda" and torch.cuda.is_bf16_supported()
+        """Whether convolutions compute in bfloat16; weights, loss and optimizer stay float32."""
         self._loss_sum = torch.zeros((), device=self._device)
         self._loss_steps = 0
 
@@ -48,8 +53,11 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(self._logits(image_BCZYX), labels_BZYX)
-        torch.autograd.backward([loss])
+        if self.micro_batch is None or self.micro_batch >= len(image_BCZYX):
+            loss = self._loss(self._output(image_BCZYX), labels_BZYX)
+            torch.autograd.backward([loss])
+        else:
+            loss = self._backward_in_parts(torch.split(image_BCZYX, self.micro_batch), labels_BZYX)
         nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_clip)
         self.optimizer.step()
         self.average.update(self.network)
@@ -93,8 +101,36 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self._loss_sum, self._loss_steps = state["loss"]
 
-    def _logits(self, image_BCZYX: Tensor) -> Tensor:
-        """Return logits_BKZYX; the network's chance depends on seed and step alone."""
+    def _loss(self, output: "Output", labels_BZYX: Tensor) -> Tensor:
+        """Return the loss; of a network in two stages that of the first is added, weighed."""
+        if not isinstance(output, StagedLogits):
+            return self.loss(output, labels_BZYX)
+        auxiliary = self.loss(output.auxiliary_BKZYX, labels_BZYX)
+        return self.loss(output.logits_BKZYX, labels_BZYX) + output.auxiliary_weight * auxiliary
+
+    def _backward_in_parts(self, parts: Sequence[Tensor], labels_BZYX: Tensor) -> Tensor:
+        """Set the gradients of the whole batch, a part in memory at a time; return its loss.
+
+        The loss is no sum over patches (Dice is of the batch), so its gradient with respect to the
+        logits comes first, from a pass that keeps nothing else. The step is that of the whole batch
+        to rounding, but for batch statistics and dropout, which are of each part.
+        """
+        with torch.no_grad():
+            outputs = [self._output(part) for part in parts]
+        logits = [
+            torch.cat(of).requires_grad_() for of in zip(*map(_tensors, outputs), strict=True)
+        ]
+        loss = self._loss(_like(outputs[0], logits), labels_BZYX)
+        slopes = torch.autograd.grad(loss, logits)
+        sizes = [len(part) for part in parts]
+        for part, slope in zip(
+            parts, zip(*(torch.split(slope, sizes) for slope in slopes), strict=True), strict=True
+        ):
+            torch.autograd.backward(_tensors(self._output(part)), slope)
+        return loss
+
+    def _output(self, image_BCZYX: Tensor) -> "Output":
+        """Return what the network gives; its chance depends on seed and step alone."""
         if not self.has_chance:
             return self._forward(image_BCZYX)
         devices = [self._device] if self._device.type == "cuda" else []
@@ -102,9 +138,26 @@ class Training:
             torch.manual_seed(seed_of("chance", self.seed, self.step))
             return self._forward(image_BCZYX)
 
-    def _forward(self, image_BCZYX: Tensor) -> Tensor:
-        logits_BKZYX: Tensor = self.network(image_BCZYX)
-        return logits_BKZYX
+    def _forward(self, image_BCZYX: Tensor) -> "Output":
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.is_mixed):
+            output: Output = self.network(image_BCZYX)
+        return output
+
+
+Output = Tensor | StagedLogits
+"""Of a network that trains: logits_BKZYX, or those of two stages."""
+
+
+def _tensors(output: Output) -> tuple[Tensor, ...]:
+    if isinstance(output, StagedLogits):
+        return output.logits_BKZYX, output.auxiliary_BKZYX
+    return (output,)
+
+
+def _like(output: Output, tensors: Sequence[Tensor]) -> Output:
+    if isinstance(output, StagedLogits):
+        return StagedLogits(tensors[0], tensors[1], output.auxiliary_weight)
+    return tensors[0]
 
 
 _CHANCE = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from emsearch.errors import DivergedError
+from emsearch.networks.hybrid import StagedLogits
 from emsearch.records.candidate import Recipe
 from emsearch.training.loss import SegmentationLoss
 from emsearch.training.training import Training
@@ -70,11 +71,11 @@ def test_the_worlds_chance_neither_matters_nor_is_touched() -> None:
 def test_dropout_differs_from_step_to_step_and_from_seed_to_seed() -> None:
     first, second = _training(), _training()
     second.seed = 8
-    image_BCZYX, _ = _batch(0)
-    assert not torch.equal(first._logits(image_BCZYX), second._logits(image_BCZYX))
-    before = first._logits(image_BCZYX)
+    assert not _same(first._output(_batch(0)[0]), second._output(_batch(0)[0]))
+    before = first._output(_batch(0)[0])
+    assert _same(first._output(_batch(0)[0]), before)
     first.step += 1
-    assert not torch.equal(first._logits(image_BCZYX), before)
+    assert not _same(first._output(_batch(0)[0]), before)
 
 
 def test_it_learns() -> None:
@@ -91,7 +92,7 @@ def test_the_mean_loss_is_of_the_steps_since_it_was_forgotten() -> None:
     _advance(training, 4)
     training.forget_loss()
     image_BCZYX, labels_BZYX = _batch(4)
-    expected = training.loss(training._logits(image_BCZYX), labels_BZYX).item()
+    expected = training._loss(training._output(image_BCZYX), labels_BZYX).item()
     _advance(training, 5)
     assert training.mean_loss() == pytest.approx(expected)
 
@@ -126,3 +127,57 @@ def test_a_gradient_is_clipped() -> None:
     gradients = [weight.grad for weight in training.network.parameters()]
     norm = torch.cat([gradient.flatten() for gradient in gradients if gradient is not None]).norm()
     assert norm == pytest.approx(1e-3, rel=1e-3)
+
+
+class Staged(nn.Module):
+    """Two stages, each with logits of its own, as hybrids have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv3d(1, 2, 1)
+        self.second = nn.Conv3d(2, 2, 1)
+
+    def forward(self, image_BCZYX: Tensor) -> StagedLogits:
+        auxiliary_BKZYX = self.first(image_BCZYX)
+        return StagedLogits(self.second(auxiliary_BKZYX), auxiliary_BKZYX, 0.25)
+
+
+def _two_stages() -> Training:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Staged()
+    loss = SegmentationLoss(weight_K=torch.tensor([1.0, 3.0]), dice_weight=0.5)
+    return Training(network, loss, Recipe(learning_rate=1e-2), HORIZON, seed=7)
+
+
+def test_the_first_of_two_stages_has_a_loss_of_its_own() -> None:
+    training = _two_stages()
+    image_BCZYX, labels_BZYX = _batch(0)
+    logits_BKZYX, auxiliary_BKZYX, _ = training.network(image_BCZYX)
+    expected = training.loss(logits_BKZYX, labels_BZYX)
+    expected = expected + 0.25 * training.loss(auxiliary_BKZYX, labels_BZYX)
+    training.advance(image_BCZYX, labels_BZYX)
+    assert training.mean_loss() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 3, 4])
+@pytest.mark.parametrize("is_staged", [False, True])
+def test_a_smaller_micro_batch_gives_the_same_step(micro_batch: int, is_staged: bool) -> None:
+    def training() -> Training:
+        if is_staged:
+            return _two_stages()
+        made = _training(dropout=0.0)
+        made.network[1].eval()  # type: ignore[index]
+        return made
+
+    chance = torch.Generator().manual_seed(1)
+    image_BCZYX = torch.randn(4, 1, 1, 12, 12, generator=chance)
+    labels_BZYX = torch.randint(-1, 2, (4, 1, 12, 12), generator=chance)
+    whole, parts = training(), training()
+    parts.micro_batch = micro_batch
+    for one in (whole, parts):
+        one.advance(image_BCZYX, labels_BZYX)
+    assert parts.mean_loss() == pytest.approx(whole.mean_loss(), abs=1e-6)
+    gradients = zip(whole.network.parameters(), parts.network.parameters(), strict=True)
+    for first, second in gradients:
+        torch.testing.assert_close(first.grad, second.grad, atol=1e-5, rtol=1e-5)
