@@ -1,0 +1,26 @@
+"""Memory layouts change no result."""
+
+import pytest
+import torch
+from torch import nn
+
+from emsearch.networks.build import build
+from emsearch.networks.layout import channels_last
+from emsearch.trees.arithmetic import Limits, Target
+from emsearch.trees.sample import draw
+from emsearch.trees.space import make_space
+
+TARGET = Target(classes=3, patch_zyx=(4, 32, 32), voxel_nm=(40, 10, 10))
+
+
+@pytest.mark.parametrize("family", ["encoder_decoder_2d", "encoder_decoder_3d", "hybrid_2d3d"])
+def test_channels_last_predicts_the_same(family: str) -> None:
+    tree = draw(make_space([family], {"width": [4, 8]}), 1, 0, TARGET, Limits()).tree
+    image = torch.rand(1, 1, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    plain = build(tree, 1, 3, seed=0).eval()
+    other = channels_last(build(tree, 1, 3, seed=0).eval())
+    assert torch.allclose(other(image), plain(image), atol=1e-4)
+    convolutions = [m for m in other.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
+    assert all(m.weight.stride()[1] == 1 for m in convolutions if m.weight.shape[1] > 1)
+    state = other.state_dict()
+    build(tree, 1, 3, seed=1).load_state_dict(state)
