@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from emsearch.cli.asking import leaderboard, report, show, status
+from emsearch.cli.asking import leaderboard, query, report, show, status, web
 from emsearch.cli.segmenting import segment
-from emsearch.cli.studies import check, launch, resume
+from emsearch.cli.studies import check, init, launch, resume
 from emsearch.cli.trees import app as trees
 from emsearch.cli.volumes import app as volumes
 
@@ -39,7 +39,14 @@ def _common(
     """Find, train and ensemble segmentation networks for electron-microscopy volumes."""
 
 
-for command in (check, launch, resume, status, leaderboard, show, report, segment):
+COMMANDS = (
+    *(init, check, launch, resume),
+    *(status, leaderboard, show, query, report, web),
+    segment,
+)
+for command in COMMANDS:
     app.command()(command)
 app.add_typer(trees, name="tree", help="Look at module trees: sample, draw, describe.")
-app.add_typer(volumes, name="volumes", help="Look at volumes: import, info, phantom.")
+app.add_typer(
+    volumes, name="volumes", help="Look at volumes and get them: info, import, fetch, phantom."
+)

@@ -5,12 +5,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from emsearch.cli.asking import COLUMNS
 from emsearch.ledger import listings, queries
 from emsearch.ledger.rows import AnyRow
 from emsearch.ledger.store import Ledger
 from emsearch.records.trial import Stage
-from emsearch.reports.leaderboard import leaderboard
+from emsearch.reports.leaderboard import COLUMNS, leaderboard
 from emsearch.reports.listing import print_listing
 
 __all__ = ["print_ending"]

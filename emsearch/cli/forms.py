@@ -7,19 +7,19 @@ import typer
 if TYPE_CHECKING:
     from emsearch.reports.listing import Form
 
-__all__ = ["AsCsv", "AsJson", "form_of", "three"]
+__all__ = ["AsCsv", "AsJson", "AsMarkdown", "form_of", "three"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
 
 
-def form_of(*, as_json: bool, as_csv: bool) -> "Form":
+def form_of(*, as_json: bool, as_csv: bool = False, as_markdown: bool = False) -> "Form":
     """Return the form that the options ask for: a table where none does."""
     from emsearch.reports.listing import Form
 
-    if as_json:
-        return Form.JSON
-    return Form.CSV if as_csv else Form.TABLE
+    asked = {Form.JSON: as_json, Form.CSV: as_csv, Form.MARKDOWN: as_markdown}
+    return next((form for form, wanted in asked.items() if wanted), Form.TABLE)
 
 
 def three(text: str, kind: type, option: str) -> Any:

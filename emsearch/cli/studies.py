@@ -9,10 +9,28 @@ if TYPE_CHECKING:
     from emsearch.ledger.store import Ledger
     from emsearch.records.spec import StudySpec
 
-__all__ = ["check", "launch", "resume"]
+__all__ = ["check", "init", "launch", "resume"]
 
 StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The study file (TOML).")]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The study's folder.")]
+
+
+def init(
+    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="Images and labels.")],
+    out: Annotated[Path, typer.Option(help="The study file to write.")] = Path("study.toml"),
+    name: Annotated[str, typer.Option(help="The study's name.")] = "study",
+) -> None:
+    """Write a commented study file that fits the data: patch, families, splits."""
+    from emsearch.errors import StateError
+    from emsearch.records.files import replacing
+    from emsearch.volumes.fingerprint import fingerprint
+
+    if out.exists():
+        raise StateError(f"{out} exists; give another --out, or remove it")
+    text = fingerprint(data, name)
+    with replacing(out) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+    typer.echo(out)
 
 
 def check(

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+_MOST = 40_000_000  # parameters
+
 app = typer.Typer(no_args_is_help=True)
 
 Classes = Annotated[int, typer.Option(min=2, help="Classes that the network tells apart.")]
@@ -22,7 +24,7 @@ Voxel = Annotated[str, typer.Option(help="Voxel size, z,y,x in nm.")]
 Batch = Annotated[int, typer.Option(min=1, help="Patches in a training step.")]
 MaxParameters = Annotated[int, typer.Option(min=1, help="Most parameters.")]
 Name = Annotated[
-    str, typer.Argument(metavar="TREE", help="A JSON file, 'baseline', or FAMILY/SEED/NUMBER.")
+    str, typer.Argument(metavar="TREE", help="A JSON file, a preset, or FAMILY/SEED/NUMBER.")
 ]
 
 
@@ -65,14 +67,23 @@ def sample(
 def draw_tree(
     tree: Name,
     out: Annotated[Path, typer.Option(help="SVG file to write.")] = Path("tree.svg"),
+    diagram: Annotated[
+        Path | None, typer.Option(help="SVG file for the network's planes too.")
+    ] = None,
     classes: Classes = 7,
     patch: Patch = "1,256,256",
     voxel: Voxel = "40,10,10",
 ) -> None:
     """Draw a tree: root at the top, a box for each module."""
+    from emsearch.trees.diagram import to_diagram
+
     target = _target(classes, patch, voxel, 1)
-    _write_svg(_tree(tree, target), target, out)
+    found, target = _tree(tree, target)
+    _write_svg(found, target, out)
     typer.echo(out)
+    if diagram is not None:
+        _write(diagram, to_diagram(found, target))
+        typer.echo(diagram)
 
 
 @app.command()
@@ -88,7 +99,7 @@ def describe(
     from emsearch.reports.listing import Form, print_fields
 
     target = _target(classes, patch, voxel, batch)
-    record = _described(_tree(tree, target), target)
+    record = _described(*_tree(tree, target))
     print_fields(record, Form.JSON if as_json else Form.TABLE)
 
 
@@ -109,35 +120,44 @@ def _listed(tree: "Tree", target: "Target") -> dict[str, Any]:
 
 
 def _write_svg(tree: "Tree", target: "Target", path: Path) -> None:
-    from emsearch.records.files import replacing
     from emsearch.trees.arithmetic import describe as describe_tree
     from emsearch.trees.draw import to_svg
 
+    _write(path, to_svg(tree, describe_tree(tree, target)))
+
+
+def _write(path: Path, text: str) -> None:
+    from emsearch.records.files import replacing
+
     with replacing(path) as scratch:
-        scratch.write_text(to_svg(tree, describe_tree(tree, target)), encoding="utf-8")
+        scratch.write_text(text, encoding="utf-8")
 
 
-def _tree(name: str, target: "Target") -> "Tree":
-    """Return the tree that a name stands for. Raises NotFoundError, SpecError."""
+def _tree(name: str, target: "Target") -> "tuple[Tree, Target]":
+    """Return the tree that a name stands for, and its target. Raises NotFoundError, SpecError."""
+    from dataclasses import replace
+
     from emsearch.errors import NotFoundError
     from emsearch.records.files import read_json
-    from emsearch.trees.baseline import baseline
     from emsearch.trees.node import Tree
+    from emsearch.trees.presets import PRESETS
     from emsearch.trees.sample import draw
     from emsearch.trees.space import make_space
 
     if Path(name).is_file():
         found = read_json(Path(name))
-        return Tree.from_dict(found.get("tree", found))
-    if name == "baseline":
-        return baseline(target, _limits(40_000_000))
+        return Tree.from_dict(found.get("tree", found)), target
+    if name in PRESETS:
+        preset = PRESETS[name]
+        fitting = replace(target, channels=preset.channels)
+        return preset.make(fitting, _limits(_MOST)), fitting
     family, *numbers = name.split("/")
     if len(numbers) == 2 and all(number.isdigit() for number in numbers):
         seed, number = map(int, numbers)
-        return draw(make_space([family], {}), seed, number, target, _limits(40_000_000)).tree
+        return draw(make_space([family], {}), seed, number, target, _limits(_MOST)).tree, target
     raise NotFoundError(
-        f"no tree {name!r}; give a JSON file, 'baseline', or FAMILY/SEED/NUMBER such as "
-        "encoder_decoder_2d/0/3"
+        f"no tree {name!r}; give a JSON file, a preset ({', '.join(PRESETS)}), or "
+        "FAMILY/SEED/NUMBER such as encoder_decoder_2d/0/3"
     )
 
 

@@ -62,6 +62,18 @@ def import_files(
 
 
 @app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="Name of public data, such as platelets.")],
+    folder: Annotated[Path, typer.Argument(help="Where it goes.")],
+) -> None:
+    """Download public labelled data and check it against its checksum."""
+    from emsearch.volumes.catalogue import fetch as fetch_data
+
+    for path in fetch_data(name, folder):
+        typer.echo(path)
+
+
+@app.command()
 def phantom(
     folder: Annotated[Path, typer.Argument(help="Folder for image.tif and labels.tif.")],
     shape: Annotated[str, typer.Option(help="Size z,y,x in voxels.")] = "24,256,256",

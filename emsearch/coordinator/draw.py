@@ -174,7 +174,7 @@ def arithmetic_of(tree: Tree, target: Target, limits: Limits) -> dict[str, Any]:
 
 def _limit(reason: str) -> str:
     """Return the limit that a reason names, without what the tree at hand needs."""
-    return reason.split(";")[0]
+    return reason.split(";", maxsplit=1)[0]
 
 
 def _random(number: int, tree: Tree, spec: StudySpec) -> Candidate:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from emsearch.errors import NotFoundError, SpecError, StateError
 from emsearch.ledger import queries
-from emsearch.ledger.store import Ledger, open_ledger
+from emsearch.ledger.store import LEDGER, Ledger, open_ledger
 from emsearch.records.files import replacing
 from emsearch.records.spec import StudySpec, parse_spec
 from emsearch.records.trial import Stage
@@ -13,7 +13,6 @@ from emsearch.records.version import code_version
 
 __all__ = ["create_study", "ledger_of", "open_study"]
 
-LEDGER = "ledger.sqlite"
 _FOLDERS = ("inbox", "orders", "jobs", "trials", "tasks", "volumes", "ensembles", "commands")
 
 

@@ -16,8 +16,10 @@ from emsearch.ledger.rows import insert_row
 from emsearch.ledger.tables import Base, StudyRow
 from emsearch.records.process import host_of, is_alive, process_name
 
-__all__ = ["LEASE_S", "Lease", "Ledger", "open_ledger"]
+__all__ = ["LEASE_S", "LEDGER", "Lease", "Ledger", "open_ledger"]
 
+LEDGER = "ledger.sqlite"
+"""Name of the ledger's file in a study's folder."""
 LEASE_S = 60.0
 """A holder that has not renewed its lease for this long may be overtaken."""
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 from emsearch.errors import NotFoundError
 from emsearch.ledger import queries
 from emsearch.ledger.listings import Wanted
-from emsearch.ledger.store import open_ledger
+from emsearch.ledger.store import LEDGER, open_ledger
 from emsearch.reports.cards import CandidateCard, TrialCard, candidate_card, trial_card
 from emsearch.reports.leaderboard import Entry, leaderboard
 from emsearch.reports.pages import write_report
@@ -18,10 +18,7 @@ from emsearch.reports.query import query
 from emsearch.reports.standings import Standing, standings
 from emsearch.reports.status import Status, status
 
-__all__ = ["LEDGER", "Study", "open_study"]
-
-LEDGER = "ledger.sqlite"
-"""Name of the ledger's file in a study's folder."""
+__all__ = ["Study", "open_study"]
 
 
 def open_study(folder: str | Path) -> "Study":

@@ -78,6 +78,32 @@ def test_show_tells_of_a_candidate_and_of_a_trial(finished: Path) -> None:
     assert listed("show", finished, "--trial", "1")["state"] == "completed"
 
 
+def test_the_leaderboard_can_be_filtered_and_ranked_by_a_class(finished: Path) -> None:
+    baselines = listed("leaderboard", finished, "--family", "baseline")
+    assert [entry["candidate"] for entry in baselines] == [0]
+    by_class = listed("leaderboard", finished, "--by", "membrane")
+    assert {entry["score_name"] for entry in by_class} == {"iou_membrane"}
+    assert run("leaderboard", finished, "--markdown").stdout.startswith("| rank")
+
+
+def test_the_ledger_can_be_asked_in_sql_and_not_written(finished: Path) -> None:
+    (row,) = listed("query", finished, "SELECT count(*) AS n FROM trials")
+    assert row["n"] == 2 + 3 + 2
+    done = run("query", finished, "DELETE FROM trials")
+    assert done.returncode == 1
+    assert listed("query", finished, "SELECT count(*) AS n FROM trials") == [row]
+
+
+def test_init_writes_a_study_file_that_check_accepts(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    out = tmp_path / "own.toml"
+    done = run("init", tmp_path / "image.tif", tmp_path / "labels.tif", "--out", out)
+    assert done.returncode == 0, done.stderr
+    again = run("init", tmp_path / "image.tif", tmp_path / "labels.tif", "--out", out)
+    assert again.returncode == 1
+    assert "exists" in again.stderr
+
+
 def test_show_wants_one_of_the_two(finished: Path) -> None:
     done = run("show", finished)
     assert done.returncode == 1

@@ -50,9 +50,23 @@ def test_the_baseline_can_be_drawn(tmp_path: Path) -> None:
     assert "<svg" in out.read_text()
 
 
+def test_a_preset_is_described_with_its_exact_parameters() -> None:
+    words = ["tree", "describe", "unet", "--classes", "7", "--json"]
+    described = json.loads(CliRunner().invoke(app, words).stdout)
+    assert described["parameters"] == 31_030_983
+
+
+def test_the_planes_are_drawn_on_request(tmp_path: Path) -> None:
+    out, planes = tmp_path / "tree.svg", tmp_path / "planes.svg"
+    words = ["tree", "draw", "unet", "--out", str(out), "--diagram", str(planes)]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert out.read_text() != planes.read_text()
+    assert "</svg>" in planes.read_text()
+
+
 def test_a_name_that_is_no_tree_says_what_is() -> None:
     done = CliRunner().invoke(app, ["tree", "describe", "nothing"])
-    assert "give a JSON file, 'baseline', or FAMILY/SEED/NUMBER" in str(done.exception)
+    assert "give a JSON file, a preset (baseline, unet," in str(done.exception)
 
 
 def test_three_numbers_are_asked_for_by_name() -> None:
