@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from emsearch.networks.edges import add
 from emsearch.networks.parts import Made, Shop
-from emsearch.trees.effective import Plan
+from emsearch.trees.plan import Plan
 
 __all__ = ["Dense", "Residual", "atrous_pyramid", "block", "chain"]
 

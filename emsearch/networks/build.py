@@ -15,8 +15,8 @@ from emsearch.networks.hybrid import hybrid
 from emsearch.networks.multiscale import encoder_decoder, pyramid
 from emsearch.networks.network import network
 from emsearch.networks.parts import Builder, Made, Shop
-from emsearch.trees.effective import Plan
 from emsearch.trees.node import Tree
+from emsearch.trees.plan import Plan
 
 __all__ = ["BUILDERS", "build", "rebuild"]
 

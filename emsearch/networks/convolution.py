@@ -8,7 +8,7 @@ from math import gcd
 from torch import nn
 
 from emsearch.networks.parts import Made, Shop, axes
-from emsearch.trees.effective import Plan
+from emsearch.trees.plan import Plan
 
 __all__ = ["activation", "convolution", "normalisation", "predictor", "same_convolution"]
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 from torch import Tensor, nn
 
 from emsearch.networks.parts import Made, Shop
-from emsearch.trees.effective import Plan
+from emsearch.trees.plan import Plan
 
 __all__ = ["CrfRnn", "Window", "bilateral_sum", "crf", "spatial_sum"]
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from emsearch.networks.convolution import ONES, activation, normalisation, same_convolution
 from emsearch.networks.parts import Made, Shop, axes
-from emsearch.trees.effective import Plan
+from emsearch.trees.plan import Plan
 
 __all__ = ["Add", "Merge", "add", "down", "forward", "merge", "up"]
 

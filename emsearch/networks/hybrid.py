@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from emsearch.networks.network import Network, network
 from emsearch.networks.parts import Made, Shop
-from emsearch.trees.effective import Plan
+from emsearch.trees.plan import Plan
 
 __all__ = ["Hybrid", "StagedLogits", "hybrid"]
 

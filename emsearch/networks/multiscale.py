@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from emsearch.networks.edges import add, merge
 from emsearch.networks.parts import Made, Shop
-from emsearch.trees.effective import Plan
+from emsearch.trees.plan import Plan
 
 __all__ = ["EncoderDecoder", "Pyramid", "encoder_decoder", "pyramid"]
 

@@ -10,7 +10,7 @@ from emsearch.errors import SpecError
 from emsearch.networks.crf import CrfRnn
 from emsearch.networks.parts import Shop
 from emsearch.trees.arithmetic import divisor
-from emsearch.trees.effective import Plan
+from emsearch.trees.plan import Plan
 
 __all__ = ["Network", "join_crf", "network"]
 

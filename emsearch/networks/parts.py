@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from emsearch.trees.effective import Plan
+from emsearch.trees.plan import Plan
 
 __all__ = ["Builder", "Made", "Shop", "axes"]
 

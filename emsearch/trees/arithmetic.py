@@ -5,8 +5,8 @@ from math import lcm
 from typing import Protocol
 
 from emsearch.errors import SpecError
-from emsearch.trees.effective import Plan
 from emsearch.trees.node import Tree
+from emsearch.trees.plan import Plan
 from emsearch.trees.receptive import reach
 from emsearch.trees.tally import FLOAT_BYTES, tally_of
 

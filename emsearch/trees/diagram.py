@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from math import log2
 
 from emsearch.trees.arithmetic import Target
-from emsearch.trees.effective import Plan
 from emsearch.trees.labels import times
 from emsearch.trees.node import Tree
+from emsearch.trees.plan import Plan
 from emsearch.trees.svg import LETTER_PX, document, path, rectangle, text
 
 __all__ = ["to_diagram"]

@@ -2,9 +2,9 @@
 
 from emsearch.trees.arithmetic import Facts
 from emsearch.trees.boxes import LINE_PX, PAD_PX, Box, links
-from emsearch.trees.effective import Plan
 from emsearch.trees.labels import TITLES, details, facts_lines
 from emsearch.trees.node import Tree
+from emsearch.trees.plan import Plan
 from emsearch.trees.svg import document, rectangle, text
 
 __all__ = ["COLOURS", "to_svg", "to_text"]

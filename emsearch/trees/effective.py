@@ -4,17 +4,16 @@ Networks, arithmetic, pictures and digests are all made from it, so that two way
 network are one network. It works on anything with a kind, deltas and children.
 """
 
-import json
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from math import ceil
 from typing import Any, NamedTuple, Protocol
 
 from emsearch.errors import SpecError
 from emsearch.trees.kinds import find_kind
+from emsearch.trees.plan import Plan, width_of
 from emsearch.trees.settings import Inherited, Number
 
-__all__ = ["Plan", "check_structure", "digest_of", "effective"]
+__all__ = ["check_structure", "effective"]
 
 Zyx = tuple[int, int, int]
 
@@ -38,21 +37,6 @@ class Branch(Protocol):
         ...
 
 
-class Plan(NamedTuple):
-    """A module with the settings that it is built with; children stand in canonical order."""
-
-    kind: str
-    settings: tuple[tuple[str, Any], ...] = ()
-    children: tuple["Plan", ...] = ()
-
-    def get(self, name: str) -> Any:
-        """Return the value of a setting. Raises KeyError for one that does not matter here."""
-        for key, value in self.settings:
-            if key == name:
-                return value
-        raise KeyError(name)
-
-
 class Place(NamedTuple):
     """What a module's place decides about it, beside inherited settings."""
 
@@ -74,11 +58,6 @@ Resolver = Callable[[Branch, Inherited, Place], Plan]
 def effective(root: Branch) -> Plan:
     """Return what a tree comes to. Raises SpecError for unknown kinds and settings."""
     return _resolve(root, Inherited.defaults(), Place())
-
-
-def digest_of(plan: Plan) -> str:
-    """Return 12 hex digits that depend on the effective, canonical tree alone."""
-    return sha256(json.dumps(plan).encode()).hexdigest()[:12]
 
 
 def check_structure(node: Branch, inherited: Inherited) -> None:
@@ -174,16 +153,6 @@ def _atrous_pyramid(node: Branch, here: Inherited, place: Place) -> Plan:
     return Plan(
         "atrous_pyramid", settings if len(paths) > 1 else (), tuple(sorted(paths, key=repr))
     )
-
-
-def width_of(plan: Plan) -> int:
-    """Return the channels that a block gives."""
-    if plan.kind == "convolution":
-        return int(plan.get("width"))
-    last = plan.children[-1]
-    if last.kind == "merge":
-        return sum(width_of(child) for child in plan.children[::2])
-    return width_of(plan.children[-2] if last.kind == "residual" else last)
 
 
 def _widened(path: Plan, width: int, values: dict[str, Any]) -> Plan:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from math import log2, sqrt
 
 from emsearch.trees.arithmetic import Limits, Target, divisor, memory_gb, step_s
-from emsearch.trees.effective import Plan
 from emsearch.trees.families import thin_of
 from emsearch.trees.grow import set_value
 from emsearch.trees.node import Tree
+from emsearch.trees.plan import Plan
 from emsearch.trees.ranges import Range
 from emsearch.trees.settings import SETTINGS, Inherited
 from emsearch.trees.tally import tally_of

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from emsearch.trees.arithmetic import Facts
-from emsearch.trees.effective import Plan
+from emsearch.trees.plan import Plan
 
 __all__ = ["TITLES", "details", "facts_lines", "first_width", "times"]
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from emsearch.errors import SpecError
-from emsearch.trees.effective import Plan, check_structure, digest_of, effective
+from emsearch.trees.effective import check_structure, effective
+from emsearch.trees.plan import Plan, digest_of
 from emsearch.trees.settings import Inherited, Number
 
 __all__ = ["FORMAT", "Node", "Tree"]

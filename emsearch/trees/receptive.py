@@ -6,7 +6,7 @@ on the voxel's place, so that the largest over all places counts.
 
 from collections.abc import Callable
 
-from emsearch.trees.effective import Plan
+from emsearch.trees.plan import Plan
 
 __all__ = ["reach"]
 

@@ -8,11 +8,11 @@ from random import Random
 
 from emsearch.errors import SpecError
 from emsearch.trees.arithmetic import Limits, Target
-from emsearch.trees.effective import Plan, digest_of
 from emsearch.trees.families import find_family
 from emsearch.trees.fit import ROUNDS, Misfit, find_misfit, levels_within, mended
 from emsearch.trees.grow import grown, pruned
 from emsearch.trees.node import Node, Tree
+from emsearch.trees.plan import Plan, digest_of
 from emsearch.trees.ranges import Range
 from emsearch.trees.space import Space
 from emsearch.trees.walk import Walk

@@ -7,7 +7,7 @@ Sizes are in voxels, z y x; counts are for one patch. The walk mirrors the build
 from collections.abc import Callable
 from math import prod
 
-from emsearch.trees.effective import Plan
+from emsearch.trees.plan import Plan
 
 __all__ = ["FLOAT_BYTES", "Tally", "tally_of"]
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from emsearch.errors import SpecError
-from emsearch.trees.effective import Plan
 from emsearch.trees.grow import Sketch, grown, match, set_value
 from emsearch.trees.node import Node, Tree
+from emsearch.trees.plan import Plan
 from emsearch.trees.settings import SETTINGS, Inherited
 
 

@@ -5,11 +5,11 @@ import pytest
 from emsearch.errors import SpecError
 from emsearch.trees.arithmetic import Limits, Target, describe
 from emsearch.trees.baseline import baseline
-from emsearch.trees.effective import Plan
 from emsearch.trees.families import FAMILIES
 from emsearch.trees.grow import Sketch, grown
 from emsearch.trees.mutate import cross, graft, mutate
 from emsearch.trees.node import Node, Tree
+from emsearch.trees.plan import Plan
 from emsearch.trees.sample import draw
 from emsearch.trees.settings import Inherited
 from emsearch.trees.space import Space, make_space

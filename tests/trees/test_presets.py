@@ -4,8 +4,8 @@ import pytest
 
 from emsearch.errors import SpecError
 from emsearch.trees.arithmetic import Facts, Limits, Target, describe
-from emsearch.trees.effective import Plan
 from emsearch.trees.node import Tree
+from emsearch.trees.plan import Plan
 from emsearch.trees.presets import PRESETS, find_preset
 
 
