@@ -4,9 +4,11 @@ Axes: B batch, C channel, Z Y X voxels; V the two coordinates x, y in voxels.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,7 +22,7 @@ Strengths = Mapping[str, Sequence[float]]
 _TURN_RAD = 0.35  # largest rotation, and so on, at strength 1
 _SCALE = 0.2
 _SHEAR = 0.1
-_ELASTIC_VX = 5.0
+_ELASTIC_VX = 3.0
 _ELASTIC_KNOT_VX = 32
 _SHIFT_VX = 8.0
 
@@ -32,14 +34,17 @@ def mirror_and_turn(
 
     Patches that are not square are turned by 180 degrees only, which two reflections do.
     """
-    images, labels = [], []
+    probability = 0.5 * min(strength, 1.0)
+    is_square = image_BCZYX.shape[-1] == image_BCZYX.shape[-2]
+    image_BCZYX, labels_BZYX = image_BCZYX.clone(), labels_BZYX.clone()
     for image_CZYX, labels_ZYX in zip(image_BCZYX, labels_BZYX, strict=True):
-        flips = [axis for axis in (-3, -2, -1) if chance.host.random() < 0.5 * min(strength, 1.0)]
-        is_square = image_CZYX.shape[-1] == image_CZYX.shape[-2]
-        turns = is_square and chance.host.random() < 0.5 * min(strength, 1.0)
-        images.append(torch.rot90(image_CZYX.flip(flips), int(turns), (-2, -1)))
-        labels.append(torch.rot90(labels_ZYX.flip(flips), int(turns), (-2, -1)))
-    return torch.stack(images), torch.stack(labels)
+        axes = [axis for axis in (-3, -2, -1) if chance.host.random() < probability]
+        is_turned = chance.host.random() < probability and is_square
+        for patch in (image_CZYX, labels_ZYX):
+            if axes or is_turned:
+                flipped = patch.flip(axes)
+                patch.copy_(flipped.transpose(-2, -1) if is_turned else flipped)
+    return image_BCZYX, labels_BZYX
 
 
 def warp(
@@ -53,23 +58,14 @@ def warp(
     moved = [number for number in range(len(image_BCZYX)) if _is_met(strengths, number)]
     if not moved:
         return image_BCZYX, labels_BZYX
-    depth, height, width = image_BCZYX.shape[-3:]
-    is_shifted = depth > 1 and any(strengths["misalign"][number] for number in moved)
-    places = [
-        _places_ZYXV(
-            (depth if is_shifted else 1, height, width),
-            {name: values[number] for name, values in strengths.items()},
-            chance,
-        )
-        for number in moved
-    ]
-    places_BZYXV = torch.from_numpy(np.stack(places)).to(image_BCZYX)
+    chosen = {name: [values[number] for number in moved] for name, values in strengths.items()}
+    grid_BZYXV = _grid_BZYXV(image_BCZYX, chosen, chance)
     image_BCZYX, labels_BZYX = image_BCZYX.clone(), labels_BZYX.clone()
-    image_BCZYX[moved] = _resample(image_BCZYX[moved], places_BZYXV, "bilinear", "reflection")
+    image_BCZYX[moved] = _resample(image_BCZYX[moved], grid_BZYXV, "bilinear", "reflection")
     # One is added to labels so that what comes from beyond the patch, 0, becomes -1.
     raised_BCZYX = (labels_BZYX[moved] + 1).to(image_BCZYX.dtype)[:, None]
-    found_BCZYX = _resample(raised_BCZYX, places_BZYXV, "nearest", "zeros")
-    labels_BZYX[moved] = found_BCZYX[:, 0].round().to(labels_BZYX.dtype) - 1
+    found_BCZYX = _resample(raised_BCZYX, grid_BZYXV, "nearest", "zeros")
+    labels_BZYX[moved] = found_BCZYX[:, 0].to(labels_BZYX.dtype) - 1
     return image_BCZYX, labels_BZYX
 
 
@@ -77,50 +73,74 @@ def _is_met(strengths: Strengths, number: int) -> bool:
     return any(values[number] for values in strengths.values())
 
 
-def _places_ZYXV(
-    shape_zyx: tuple[int, int, int], strength: Mapping[str, float], chance: Chance
-) -> np.ndarray:
-    """Return for each voxel the place in the patch that it shows: x, y in voxels, float32."""
-    depth, height, width = shape_zyx
-    middle = np.array([(width - 1) / 2, (height - 1) / 2])
-    y, x = np.mgrid[:height, :width]
-    places_YXV = np.stack([x, y], axis=-1) - middle
-    if strength["affine"]:
-        places_YXV = places_YXV @ _affine(strength["affine"], chance).T
-    places_YXV += middle
-    if strength["elastic"]:
-        places_YXV += _bend_YXV((height, width), strength["elastic"], chance)
-    places_ZYXV = np.repeat(places_YXV[None], depth, axis=0)
-    if strength["misalign"] and depth > 1:
-        first = int(chance.host.integers(1, depth))
-        end = first + 1 if chance.host.random() < 0.5 else depth  # one section, or all the rest
-        shift = _SHIFT_VX * strength["misalign"]
-        places_ZYXV[first:end] += chance.uniform(-shift, shift, 2)
-    return places_ZYXV.astype(np.float32)
+def _grid_BZYXV(image_BCZYX: Tensor, strengths: Strengths, chance: Chance) -> Tensor:
+    """Return which place each voxel shows, from -1 to 1 across the patch.
+
+    Z is 1 where all sections move alike. Few numbers are drawn on the host; the grid grows from
+    them on the image's device.
+    """
+    depth, height, width = image_BCZYX.shape[-3:]
+    matrix_BVV = _on(image_BCZYX, np.stack([_affine(one, chance) for one in strengths["affine"]]))
+    shift_BZV = _on(image_BCZYX, _shifts_BZV(depth, strengths["misalign"], chance))
+    x, y = (
+        torch.arange(size, device=image_BCZYX.device, dtype=image_BCZYX.dtype) - (size - 1) / 2
+        for size in (width, height)
+    )
+    along_x = matrix_BVV[:, :, 0, None] * x  # B V X
+    along_y = matrix_BVV[:, :, 1, None] * y  # B V Y
+    place_BVYX = along_y[..., :, None] + along_x[..., None, :]
+    if any(strengths["elastic"]):
+        place_BVYX += _bend_BVYX(image_BCZYX, strengths["elastic"], chance)
+    place_BZVYX = place_BVYX[:, None] + shift_BZV[..., None, None]
+    half_V11 = torch.tensor([width / 2, height / 2]).to(image_BCZYX)[:, None, None]
+    return (place_BZVYX / half_V11).permute(0, 1, 3, 4, 2)
 
 
-def _affine(strength: float, chance: Chance) -> np.ndarray:
+def _on(image: Tensor, values: NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32)).to(image)
+
+
+def _affine(strength: float, chance: Chance) -> NDArray[np.float64]:
     turn = float(chance.uniform(-1, 1)) * _TURN_RAD * strength
-    scale = np.exp(chance.uniform(-1, 1) * _SCALE * strength)
+    scale = float(np.exp(chance.uniform(-1, 1) * _SCALE * strength))
     shear = float(chance.uniform(-1, 1)) * _SHEAR * strength
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    moved: np.ndarray = scale * rotation @ np.array([[1.0, shear], [0.0, 1.0]])
+    moved: NDArray[np.float64] = scale * rotation @ np.array([[1.0, shear], [0.0, 1.0]])
     return moved
 
 
-def _bend_YXV(shape_yx: tuple[int, int], strength: float, chance: Chance) -> np.ndarray:
+def _shifts_BZV(depth: int, strengths: Sequence[float], chance: Chance) -> NDArray[np.float64]:
+    """Return how far each section is shifted; one section of length 1 if none is."""
+    if depth == 1 or not any(strengths):
+        return np.zeros((len(strengths), 1, 2))
+    shift_BZV = np.zeros((len(strengths), depth, 2))
+    for shift_ZV, strength in zip(shift_BZV, strengths, strict=True):
+        first = int(chance.host.integers(1, depth))
+        end = first + 1 if chance.host.random() < 0.5 else depth  # one section, or all the rest
+        shift_ZV[first:end] = chance.uniform(-1, 1, 2) * _SHIFT_VX * strength
+    return shift_BZV
+
+
+def _bend_BVYX(image_BCZYX: Tensor, strengths: Sequence[float], chance: Chance) -> Tensor:
     """Return a smooth field of moves along x and y in voxels."""
-    knots = [max(size // _ELASTIC_KNOT_VX, 1) + 3 for size in shape_yx]
-    coarse = torch.from_numpy(chance.host.normal(0, 0.5, (1, 2, *knots)))
-    field = functional.interpolate(coarse, shape_yx, mode="bicubic", align_corners=True)
-    bend: np.ndarray = field[0].permute(1, 2, 0).numpy() * _ELASTIC_VX * strength
-    return bend
+    bumps = [_on(image_BCZYX, _bumps(size)) for size in image_BCZYX.shape[-2:]]
+    knots = chance.host.normal(size=(len(strengths), 2, bumps[0].shape[1], bumps[1].shape[1]))
+    knots *= _ELASTIC_VX * np.reshape(strengths, (-1, 1, 1, 1))
+    return bumps[0] @ _on(image_BCZYX, knots) @ bumps[1].T
 
 
-def _resample(image_BCZYX: Tensor, places_BZYXV: Tensor, mode: str, beyond: str) -> Tensor:
+@cache
+def _bumps(size: int) -> NDArray[np.float64]:
+    """Return how much each knot weighs in each voxel: the moves' standard deviation stays 1."""
+    at = np.arange(size)[:, None] / _ELASTIC_KNOT_VX
+    knot = np.arange(-2, size // _ELASTIC_KNOT_VX + 4)[None]
+    weight = np.exp(-0.5 * ((at - knot) / 0.6) ** 2)
+    bumps: NDArray[np.float64] = weight / np.linalg.norm(weight, axis=1, keepdims=True)
+    return bumps
+
+
+def _resample(image_BCZYX: Tensor, grid_BZYXV: Tensor, mode: str, beyond: str) -> Tensor:
     batch, channels, depth, height, width = image_BCZYX.shape
-    size_V = torch.tensor([width, height], device=image_BCZYX.device, dtype=image_BCZYX.dtype)
-    grid_BZYXV = (2 * places_BZYXV + 1) / size_V - 1
     if grid_BZYXV.shape[1] == 1:  # the same move in all sections: they are channels
         planes = image_BCZYX.reshape(batch, channels * depth, height, width)
         grid = grid_BZYXV[:, 0]
