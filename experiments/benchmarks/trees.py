@@ -10,11 +10,12 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from itertools import islice
 from statistics import median
 from typing import Any
 
 from emsearch.trees.arithmetic import Limits, Target
-from emsearch.trees.sample import draw
+from emsearch.trees.sample import draw, draw_distinct
 from emsearch.trees.space import make_space
 
 TARGET = Target(classes=7, patch_zyx=(16, 128, 128), batch_size=2, voxel_nm=(40, 10, 10))
@@ -41,31 +42,22 @@ def measure_family(family: str, count: int) -> Row:
 
 
 def measure_mixed(count: int) -> Row:
-    """Draw `count` trees from all families; duplicates are counted and not issued."""
+    """Issue `count` trees from all families, each another network; a failure would raise."""
     space = make_space(["mixed"], {})
-    seen: set[str] = set()
-    failures = redrawn = 0
     start_s = time.perf_counter()
-    for number in range(count):
-        try:
-            found = draw(space, 2, number, TARGET, LIMITS)
-        except ValueError:
-            failures += 1
-            continue
-        seen.add(found.digest)
-        redrawn += len(found.redrawn)
+    draws = list(islice(draw_distinct(space, 2, TARGET, LIMITS), count))
     took_s = time.perf_counter() - start_s
     return {
-        "what": "mixed, all draws",
+        "what": "mixed, each tree once",
         "trees": count,
         "trees_per_s": round(count / took_s),
-        "distinct": len(seen),
-        "redrawn": redrawn,
-        "failures": failures,
+        "distinct": len({found.digest for found in draws}),
+        "redrawn": sum(len(found.redrawn) for found in draws),
+        "left_out": draws[-1].number + 1 - count,
     }
 
 
-def neps_sampler() -> Callable[[], object] | None:
+def neps_sampler() -> Callable[[], Any] | None:
     """Return a function that draws one pipeline from a grammar like ours; None without NePS."""
     try:
         neps = importlib.import_module("neps")
@@ -92,14 +84,15 @@ def neps_sampler() -> Callable[[], object] | None:
         "upsample": neps.Categorical(["transposed", "interpolated"]).resample(),
         "skip": neps.Categorical(["merge", "residual"]).resample(),
     }
-    inner = block.resample()
+    depths = [block.resample()]
     for _ in range(4):
         level = neps.Operation(
-            operator="level", args=(block.resample(), inner, block.resample()), kwargs=edges
+            operator="level", args=(block.resample(), depths[-1], block.resample()), kwargs=edges
         )
-        inner = neps.Categorical(choices=(block.resample(), level.resample())).resample()
-    space = type("Grammar", (neps.PipelineSpace,), {"network": inner})()
-    return lambda: spaces.resolve(space)
+        depths.append(level.resample())
+    network = neps.Categorical(choices=tuple(depths[1:]))
+    space = type("Grammar", (neps.PipelineSpace,), {"network": network})()
+    return lambda: spaces.resolve(space)[0].network
 
 
 def measure_neps(count: int) -> Row:
@@ -109,10 +102,19 @@ def measure_neps(count: int) -> Row:
         return {"what": "NePS", "trees_per_s": "not installed"}
     sample()
     start_s = time.perf_counter()
-    for _ in range(count):
-        sample()
+    drawn = [sample() for _ in range(count)]
     took_s = time.perf_counter() - start_s
-    return {"what": "NePS, drawn alone", "trees": count, "trees_per_s": round(count / took_s, 1)}
+    return {
+        "what": "NePS, drawn alone",
+        "trees": count,
+        "trees_per_s": round(count / took_s, 1),
+        "median_nodes": median(map(count_operations, drawn)),
+    }
+
+
+def count_operations(operation: Any) -> int:
+    """Return how many operations a resolved NePS pipeline has."""
+    return 1 + sum(count_operations(part) for part in operation.args)
 
 
 def main() -> None:
