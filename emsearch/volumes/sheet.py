@@ -45,13 +45,20 @@ def save_sheet(image_ZYX: NDArray[np.float32], path: Path, seed: int = 0) -> Non
     labels_BZYX = torch.zeros_like(image_BCZYX[:, 0], dtype=torch.int64)
     pictures = {"as it is": image_BCZYX}
     for field in fields(Policy):
-        pictures[field.name], _ = augmented_alone(
-            image_BCZYX, labels_BZYX, field.name, strength=1.0, seed=seed
-        )
+        pictures[field.name] = _changed(image_BCZYX, labels_BZYX, field.name, seed)
     pictures["together"], _ = augment(image_BCZYX, labels_BZYX, strength=1.0, seed=seed)
     sheet = _tiled({name: _section(patch) for name, patch in pictures.items()})
     with replacing(path) as scratch:
         sheet.save(scratch, format="PNG")
+
+
+def _changed(image_BCZYX: Tensor, labels_BZYX: Tensor, name: str, seed: int) -> Tensor:
+    """Return the patch under the first seed that changes what is shown, if one of a few does."""
+    for attempt in range(seed, seed + 8):
+        changed, _ = augmented_alone(image_BCZYX, labels_BZYX, name, strength=1.0, seed=attempt)
+        if (_section(changed) != _section(image_BCZYX)).any():
+            break
+    return changed
 
 
 def _section(image_BCZYX: Tensor) -> NDArray[np.uint8]:
