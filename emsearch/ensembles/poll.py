@@ -3,17 +3,17 @@
 Axes: M trial of the pool, K class, N voxel, Z Y X voxels in array order.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emsearch.ensembles.select import Pool
+from emsearch.ensembles.select import FOLDS, Pool
 from emsearch.errors import SpecError
 from emsearch.inference.box import Box
 from emsearch.inference.predict import Predictor
-from emsearch.inference.score import Part, blocks_of
+from emsearch.inference.score import Part, blocks_of, cells_of
 from emsearch.inference.tiles import Tiling
 from emsearch.records.chance import seed_of
 
@@ -30,6 +30,8 @@ class Sample:
     blocks: tuple[tuple[Part, Box, NDArray[np.int64]], ...]
     """Where to predict, and which voxels of the block count, by their flat index."""
     true_N: NDArray[np.uint8]
+    fold_N: NDArray[np.uint8]
+    """Which of the folds of cross-validation each voxel belongs to."""
     stands_for_K: NDArray[np.float64]
 
 
@@ -49,34 +51,45 @@ def draw_sample(
         raise SpecError("no voxel of the validation slices is annotated; move the split")
     rate_K = _rates(voxels_K, largest)
     rng = np.random.default_rng(seed_of("ensemble sample"))
-    blocks, true = [], []
+    blocks, true, folds = [], [], []
+    cells = 0
     for part, block in blocks_of(parts, tilings):
         truth = part.truth(block).reshape(-1)
         place = np.flatnonzero(truth >= 0)
         place = place[rng.random(len(place)) < rate_K[truth[place]]]
         blocks.append((part, block, place))
         true.append(truth[place].astype(np.uint8))
+        fold_ZYX = np.zeros(block.shape_zyx, np.uint8)
+        for cell in cells_of(block):
+            fold_ZYX[cell.slices(block.start_zyx)] = cells % FOLDS
+            cells += 1
+        folds.append(fold_ZYX.reshape(-1)[place])
     true_N = np.concatenate(true)
     drawn_K = np.bincount(true_N, minlength=classes)
     return Sample(
-        blocks=tuple(blocks), true_N=true_N, stands_for_K=voxels_K / np.maximum(drawn_K, 1)
+        blocks=tuple(blocks),
+        true_N=true_N,
+        fold_N=np.concatenate(folds),
+        stands_for_K=voxels_K / np.maximum(drawn_K, 1),
     )
 
 
 def poll(
-    sample: Sample, load: Iterable[Callable[[], Predictor]], after: Callable[[int], None]
+    sample: Sample, load: Sequence[Callable[[], Predictor]], after: Callable[[int], None]
 ) -> Pool:
     """Return what the networks say about the sample.
 
     Each is loaded when its turn comes and dropped then; `after` is told how many have answered.
     """
-    answers = []
-    for number, open_network in enumerate(load, start=1):
-        answers.append(_ask(sample, open_network()))
-        after(number)
+    shape = (len(load), len(sample.stands_for_K), len(sample.true_N))
+    probability_MKN = np.empty(shape, np.uint8)
+    for place, open_network in enumerate(load):
+        probability_MKN[place] = _ask(sample, open_network())
+        after(place + 1)
     return Pool(
-        probability_MKN=np.stack(answers),
+        probability_MKN=probability_MKN,
         true_N=sample.true_N,
+        fold_N=sample.fold_N,
         stands_for_K=sample.stands_for_K,
     )
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import torch
 
+from emsearch.ensembles.gain import gains_over
 from emsearch.ensembles.overlay import write_overlay
 from emsearch.ensembles.package import pack
 from emsearch.ensembles.poll import draw_sample, poll
@@ -63,7 +64,7 @@ def run_ensemble(task: EnsembleOrder, post: Post) -> Outcome:
         entries = _entries(task, *choices)
         wanted = sorted({trial for entry in entries for trial in entry.votes})
         predictors = {trial: _load(members[trial], task, post.study, device) for trial in wanted}
-        scores = _score(task.dataset, post, entries, predictors)
+        scores, gains = _score(task.dataset, post, entries, predictors)
         overlays = _draw(task.dataset, post, entries, predictors)
     if not post.holds_claim():
         return Outcome(cause=Cause.CANCELLED, facts={"superseded": True})
@@ -71,7 +72,10 @@ def run_ensemble(task: EnsembleOrder, post: Post) -> Outcome:
         for entry in entries:
             if entry.kind == kind:
                 _pack(task, post, entry, scores[entry.name], post.study / "ensembles" / folder)
-    told = [_tell(entry, scores[entry.name]) for entry in entries]
+    told = [
+        {**_tell(entry, scores[entry.name]), "ensemble_gain": gains.get(entry.name, {})}
+        for entry in entries
+    ]
     return Outcome(cause=Cause.COMPLETED, facts={"entries": told, "overlays": overlays})
 
 
@@ -124,17 +128,23 @@ def _score(
     post: Post,
     entries: Sequence[_Entry],
     predictors: Mapping[int, Predictor],
-) -> dict[str, dict[str, Score]]:
-    """Return each entry's score on validation, and on test where there is a test split."""
+) -> tuple[dict[str, dict[str, Score]], dict[str, dict[str, Any]]]:
+    """Return by name each entry's score and the ensemble's gain over it, by split.
+
+    The test split is left out where there is none.
+    """
     votes = {entry.name: entry.votes for entry in entries}
     scores: dict[str, dict[str, Score]] = {entry.name: {} for entry in entries}
+    gains: dict[str, dict[str, Any]] = {}
     for split in (Split.VALIDATION, Split.TEST):
         if not _has(dataset, split):
             continue
         confusions = confusions_on(parts_of(dataset, post.study, split), predictors, votes)
-        for name, confusion_KK in confusions.items():
-            scores[name][split.value] = score(confusion_KK, split)
-    return scores
+        for name, confusion_CKK in confusions.items():
+            scores[name][split.value] = score(confusion_CKK.sum(0), split)
+        for name, found in gains_over(entries[0].name, confusions).items():
+            gains.setdefault(name, {})[split.value] = asdict(found)
+    return scores, gains
 
 
 def _draw(

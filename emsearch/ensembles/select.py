@@ -4,15 +4,22 @@ Axes: M trial of the pool, K class, N voxel.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emsearch.errors import SpecError
 
-__all__ = ["Choice", "Pool", "best_single", "greedy", "select", "top_k"]
+__all__ = ["FOLDS", "Choice", "Pool", "best_single", "select"]
+
+FOLDS = 4
+"""Of cross-validation; each is a quarter of the cells of the validation split."""
+
+Path = Callable[["Pool", int, Sequence[int]], list[int]]
+"""From a pool, a size and the folds to look at, to the members in the order in which they join."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +42,8 @@ class Pool:
     """Class probabilities in 255ths."""
     true_N: NDArray[np.uint8]
     """Classes; ignored voxels are not among them."""
+    fold_N: NDArray[np.uint8]
+    """Which fold of cross-validation each voxel belongs to."""
     stands_for_K: NDArray[np.float64]
     """How many voxels of the split a voxel of each true class stands for."""
 
@@ -46,6 +55,11 @@ class Pool:
                 f"predicted and {len(self.true_N)} labelled voxels"
             )
 
+    @property
+    def folds(self) -> list[int]:
+        """The folds that hold a voxel."""
+        return [fold for fold in range(FOLDS) if (self.fold_N == fold).any()]
+
     def sums(self, members: Sequence[int]) -> NDArray[np.uint16]:
         """Return the sum_KN of the members' probabilities; a member may be there repeatedly."""
         total_KN = np.zeros(self.probability_MKN.shape[1:], np.uint16)
@@ -53,72 +67,105 @@ class Pool:
             total_KN += self.probability_MKN[member]
         return total_KN
 
-    def mean_iou(self, sum_KN: NDArray[np.uint16]) -> float:
-        """Return the mean IoU of the most probable classes; one that is nowhere is left out."""
+    def confusions(self, sum_KN: NDArray[np.uint16]) -> NDArray[np.float64]:
+        """Return the confusion of the most probable classes in each fold, shape (FOLDS, K, K)."""
         classes = len(sum_KN)
-        pairs_N = self.true_N.astype(np.int32) * classes + _argmax(sum_KN)
-        counts_KK = np.bincount(pairs_N, minlength=classes**2).reshape(classes, classes)
-        voxels_KK = counts_KK * self.stands_for_K[:, None]
-        shared_K = voxels_KK.diagonal()
-        either_K = voxels_KK.sum(0) + voxels_KK.sum(1) - shared_K
-        return float((shared_K[either_K > 0] / either_K[either_K > 0]).mean())
+        place_N = (self.fold_N.astype(np.int32) * classes + self.true_N) * classes
+        place_N += _argmax(sum_KN)
+        counts = np.bincount(place_N, minlength=FOLDS * classes**2)
+        return counts.reshape(FOLDS, classes, classes) * self.stands_for_K[:, None]
+
+    def mean_iou(self, sum_KN: NDArray[np.uint16]) -> float:
+        """Return the mean IoU of the most probable classes over all folds."""
+        return mean_iou(self.confusions(sum_KN).sum(0))
+
+
+def mean_iou(voxels_KK: NDArray[Any]) -> float:
+    """Return the mean IoU of a confusion; a class that is nowhere is left out."""
+    shared_K = voxels_KK.diagonal()
+    either_K = voxels_KK.sum(0) + voxels_KK.sum(1) - shared_K
+    return float((shared_K[either_K > 0] / either_K[either_K > 0]).mean())
 
 
 def best_single(pool: Pool) -> Choice:
     """Return the best trial by itself."""
-    scores = _single_scores(pool)
-    best = int(np.argmax(scores))
-    return Choice(method="single", weights=((best, 1.0),), mean_iou=scores[best])
-
-
-def top_k(pool: Pool, size: int) -> Choice:
-    """Return the mean of the k best trials, for the best k of up to `size` (the group's way)."""
-    scores = _single_scores(pool)
-    order = sorted(range(len(scores)), key=lambda member: (-scores[member], member))[:size]
-    return _best_prefix("top_k", pool, order)
-
-
-def greedy(pool: Pool, size: int) -> Choice:
-    """Return an ensemble grown one trial at a time, each the one that helps most.
-
-    A trial may be taken again, which raises its weight (Caruana et al., ICML 2004). Of the
-    ensembles on the way, up to `size` votes, it is the best one; the smaller one of equals.
-    """
-    picks: list[int] = []
-    total_KN = pool.sums([])
-    for _ in range(size):
-        gains = [pool.mean_iou(total_KN + votes_KN) for votes_KN in pool.probability_MKN]
-        picks.append(int(np.argmax(gains)))
-        total_KN += pool.probability_MKN[picks[-1]]
-    return _best_prefix("greedy", pool, picks)
+    return _choice("single", pool, _top_k(pool, 1, pool.folds))
 
 
 def select(pool: Pool, size: int) -> Choice:
-    """Return the better of `top_k` and `greedy`; the best single trial where neither beats it.
+    """Return the ensemble of at most `size` votes that helps most on voxels it was not chosen on.
 
-    Raises SpecError for a size below 1 or above 257, where sums of votes would overflow.
+    Method and size are decided by cross-validation over the folds: chosen on the others, scored on
+    the one left out. Greedy adds the trial that helps most, which may be one that is in already
+    (Caruana et al., ICML 2004); top-k adds the next best one (the group's way). Where no ensemble
+    beats the best single trial there, or on all voxels, that one is returned. Raises SpecError for
+    a size below 1 or above 257, where sums of votes would overflow.
     """
     if not 1 <= size <= 257:
         raise SpecError(f"an ensemble's size must be 1 to 257, got {size}")
     single = best_single(pool)
-    return max((single, top_k(pool, size), greedy(pool, size)), key=lambda choice: choice.mean_iou)
+    scores = {(1, "top_k"): single.mean_iou}
+    if len(pool.folds) > 1:
+        scores = _cross_validate(pool, size)
+    count, method = max(scores, key=lambda key: (scores[key], -key[0]))
+    if count == 1:
+        return single
+    chosen = _choice(method, pool, METHODS[method](pool, size, pool.folds)[:count])
+    return chosen if chosen.mean_iou > single.mean_iou else single
 
 
-def _single_scores(pool: Pool) -> list[float]:
-    members = range(len(pool.probability_MKN))
-    return [pool.mean_iou(pool.sums([member])) for member in members]
+def _cross_validate(pool: Pool, size: int) -> dict[tuple[int, str], float]:
+    """Return the mean IoU, on voxels left out, of ensembles of each size by each method."""
+    scores: dict[tuple[int, str], float] = {}
+    for method, path in METHODS.items():
+        seen = np.zeros((size, len(pool.stands_for_K), len(pool.stands_for_K)))
+        for fold in pool.folds:
+            total_KN = pool.sums([])
+            others = [other for other in pool.folds if other != fold]
+            order = path(pool, size, others)
+            for place, member in enumerate(order):
+                total_KN += pool.probability_MKN[member]
+                seen[place] += pool.confusions(total_KN)[fold]
+        scores |= {
+            (place + 1, method): mean_iou(seen[place]) for place in range(min(size, len(order)))
+        }
+    return scores
 
 
-def _best_prefix(method: str, pool: Pool, order: Sequence[int]) -> Choice:
+def _top_k(pool: Pool, size: int, folds: Sequence[int]) -> list[int]:
+    """Return the best trials by themselves, best first."""
+    scores = [
+        mean_iou(pool.confusions(pool.sums([member]))[folds].sum(0))
+        for member in range(len(pool.probability_MKN))
+    ]
+    return sorted(range(len(scores)), key=lambda member: (-scores[member], member))[:size]
+
+
+def _greedy(pool: Pool, size: int, folds: Sequence[int]) -> list[int]:
+    """Return trials in the order in which each helps most; one may come again."""
+    picks: list[int] = []
     total_KN = pool.sums([])
-    scores = []
-    for member in order:
-        total_KN += pool.probability_MKN[member]
-        scores.append(pool.mean_iou(total_KN))
-    count = int(np.argmax(scores)) + 1
-    votes = Counter(order[:count])
-    weights = tuple((member, votes[member] / count) for member in sorted(votes))
-    return Choice(method=method, weights=weights, mean_iou=scores[count - 1])
+    for _ in range(size):
+        gains = [
+            mean_iou(pool.confusions(total_KN + votes_KN)[folds].sum(0))
+            for votes_KN in pool.probability_MKN
+        ]
+        picks.append(int(np.argmax(gains)))
+        total_KN += pool.probability_MKN[picks[-1]]
+    return picks
+
+
+METHODS: dict[str, Path] = {"top_k": _top_k, "greedy": _greedy}
+
+
+def _choice(method: str, pool: Pool, order: Sequence[int]) -> Choice:
+    """Return the ensemble of these votes; of one member only, it is a single."""
+    votes = Counter(order)
+    return Choice(
+        method=method if len(votes) > 1 else "single",
+        weights=tuple((member, votes[member] / len(order)) for member in sorted(votes)),
+        mean_iou=pool.mean_iou(pool.sums(order)),
+    )
 
 
 def _argmax(sum_KN: NDArray[np.uint16]) -> NDArray[np.uint8]:

@@ -21,6 +21,9 @@ from emsearch.records.dataset import Dataset
 from emsearch.records.score import Split
 from emsearch.volumes.dataset import OpenVolume, open_volume
 
+CELL_VX = 256
+"""Width of the squares that a split's sections are cut into, to tell how sure a score is."""
+
 __all__ = ["Part", "blocks_of", "confusion_on", "confusions_on", "parts_of", "predict_votes"]
 
 
@@ -87,20 +90,29 @@ def confusions_on(
     parts: Sequence[Part],
     predictors: Mapping[int, Predictor],
     votes: Mapping[str, Mapping[int, float]],
-) -> dict[str, Confusion]:
-    """Return the confusion of each of several weighted committees, by the names in `votes`.
+) -> dict[str, NDArray[np.int64]]:
+    """Return the confusions_CKK of several weighted committees in the cells C of a split.
 
-    `votes` gives for each committee its members, by their keys in `predictors`, with weights. Each
-    network predicts a block once, for all committees that it belongs to.
+    Keys are those of `votes`, which gives for each committee its members, by their keys in
+    `predictors`, with weights. Each network predicts a block once, for all committees that it
+    belongs to. Cells are squares of a section, at most `CELL_VX` wide: what intervals are drawn
+    from.
     """
-    classes = next(iter(predictors.values())).classes
-    counts = {name: np.zeros((classes, classes), np.int64) for name in votes}
+    counts: dict[str, list[Confusion]] = {name: [] for name in votes}
     for part, block in blocks_of(parts, [predictor.tiling for predictor in predictors.values()]):
         truth_ZYX = part.truth(block)
         labels = predict_votes(part, block, predictors, votes)
         for name, labels_ZYX in labels.items():
-            counts[name] += confusion(labels_ZYX, truth_ZYX, classes)
-    return counts
+            for cell in cells_of(block):
+                place = cell.slices(block.start_zyx)
+                classes = predictors[next(iter(votes[name]))].classes
+                counts[name].append(confusion(labels_ZYX[place], truth_ZYX[place], classes))
+    return {name: np.stack(of) for name, of in counts.items()}
+
+
+def cells_of(box: Box) -> Iterator[Box]:
+    """Yield the cells that a box is made of, in array order."""
+    return split_box(box, (1, CELL_VX, CELL_VX))
 
 
 def predict_votes(

@@ -37,6 +37,20 @@ def test_the_ensemble_stands_beside_its_rivals(order: EnsembleOrder, post: FakeP
     assert post.steps == len(order.pool)
 
 
+def test_gains_over_the_rivals_are_told_with_intervals(
+    order: EnsembleOrder, post: FakePost
+) -> None:
+    facts = run_ensemble(order, post).facts
+    ours, *rivals = facts["entries"]
+    assert ours["ensemble_gain"] == {}
+    for rival in rivals:
+        for split in ("validation", "test"):
+            gain = rival["ensemble_gain"][split]
+            expected = ours[split]["mean_iou"] - rival[split]["mean_iou"]
+            assert gain["difference"] == pytest.approx(expected)
+            assert gain["low"] <= gain["high"]
+
+
 def test_the_ensemble_is_no_worse_on_validation_than_any_single_trial(
     order: EnsembleOrder, post: FakePost
 ) -> None:

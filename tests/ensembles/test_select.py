@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from emsearch.ensembles.select import Pool, best_single, greedy, select, top_k
+from emsearch.ensembles.select import FOLDS, Pool, _greedy, _top_k, best_single, select
 from emsearch.errors import SpecError
 
 CLASSES = 3
@@ -21,6 +21,7 @@ def _pool(noises: list[float], voxels: int = 4000, seed: int = 0) -> Pool:
     return Pool(
         probability_MKN=np.round(255 * probability_MKN).astype(np.uint8),
         true_N=true_N,
+        fold_N=np.arange(voxels, dtype=np.uint8) % FOLDS,
         stands_for_K=np.ones(CLASSES),
     )
 
@@ -55,6 +56,7 @@ def test_a_sampled_voxel_counts_for_those_that_it_stands_for() -> None:
     sample = Pool(
         probability_MKN=pool.probability_MKN[:, :, thinned],
         true_N=pool.true_N[thinned],
+        fold_N=pool.fold_N[thinned],
         stands_for_K=np.bincount(pool.true_N, minlength=CLASSES) / kept_K,
     )
     assert sample.mean_iou(sample.sums([0])) == pytest.approx(
@@ -66,6 +68,7 @@ def test_a_class_that_is_nowhere_is_left_out() -> None:
     pool = Pool(
         probability_MKN=np.array([[[200, 10], [50, 240], [5, 5]]], np.uint8),
         true_N=np.array([0, 1], np.uint8),
+        fold_N=np.zeros(2, np.uint8),
         stands_for_K=np.ones(CLASSES),
     )
     assert pool.mean_iou(pool.sums([0])) == 1
@@ -76,9 +79,29 @@ def test_the_best_single_trial_is_the_one_with_least_noise() -> None:
     assert choice.weights == ((1, 1.0),)
 
 
-def test_top_k_takes_the_best_and_leaves_what_does_not_help() -> None:
-    choice = top_k(_pool([1.2, 9.0, 1.3, 1.25]), size=4)
-    assert dict(choice.weights) == pytest.approx({0: 1 / 3, 2: 1 / 3, 3: 1 / 3})
+def test_top_k_takes_the_best_first() -> None:
+    assert _top_k(_pool([1.2, 9.0, 1.5, 0.9]), 3, range(FOLDS)) == [3, 0, 2]
+
+
+def test_what_does_not_help_is_left_out() -> None:
+    choice = select(_pool([1.2, 9.0, 1.3, 1.25]), size=4)
+    assert {member for member, _ in choice.weights} == {0, 2, 3}
+
+
+def test_a_size_that_helps_only_where_it_was_chosen_is_not_chosen() -> None:
+    """In one fold a poor trial is right by chance; elsewhere it spoils what the good one says."""
+    good = _pool([0.8])
+    sure_KN = (255 * np.eye(CLASSES)[good.true_N].T).astype(np.uint8)
+    wrong_KN = np.roll(sure_KN, 1, axis=0)
+    lucky_KN = np.where(good.fold_N == 0, sure_KN, wrong_KN)
+    pool = Pool(
+        probability_MKN=np.stack([good.probability_MKN[0], lucky_KN]),
+        true_N=good.true_N,
+        fold_N=good.fold_N,
+        stands_for_K=good.stands_for_K,
+    )
+    assert _greedy(pool, 2, [0])[0] == 1
+    assert select(pool, 2).weights == ((0, 1.0),)
 
 
 def test_independent_noise_makes_ensembles_better_than_their_members() -> None:
@@ -89,15 +112,20 @@ def test_independent_noise_makes_ensembles_better_than_their_members() -> None:
     assert sum(weight for _, weight in choice.weights) == pytest.approx(1)
 
 
-def test_greedy_is_never_worse_than_the_best_single_trial() -> None:
+def test_an_ensemble_is_never_worse_than_the_best_single_trial() -> None:
     for seed in range(5):
         pool = _pool([1.0, 4.0, 1.1], voxels=300, seed=seed)
-        assert greedy(pool, size=5).mean_iou >= best_single(pool).mean_iou
+        assert select(pool, size=5).mean_iou >= best_single(pool).mean_iou
 
 
 def test_greedy_may_take_a_trial_again() -> None:
-    weights = greedy(_pool([0.8, 1.6]), size=5).weights
-    assert len({weight for _, weight in weights}) == len(weights)  # not all alike
+    picks = _greedy(_pool([0.8, 1.6]), 5, range(FOLDS))
+    assert len(set(picks)) < len(picks)
+
+
+def test_the_first_that_greedy_takes_is_the_best_single_trial() -> None:
+    pool = _pool([1.6, 0.8, 1.1])
+    assert _greedy(pool, 1, range(FOLDS)) == [1]
 
 
 @pytest.mark.parametrize("size", [1, 4])
@@ -106,6 +134,7 @@ def test_copies_of_one_trial_are_no_ensemble(size: int) -> None:
     copies = Pool(
         probability_MKN=np.repeat(pool.probability_MKN, 3, axis=0),
         true_N=pool.true_N,
+        fold_N=pool.fold_N,
         stands_for_K=pool.stands_for_K,
     )
     choice = select(copies, size)
