@@ -232,3 +232,28 @@ def test_a_process_killed_several_times_ends_with_the_same_bytes(
 def _finish(process: "subprocess.Popen[str]") -> None:
     process.communicate(timeout=200)
     assert process.returncode == 0
+
+
+_MEASURED = """
+import resource, sys
+from pathlib import Path
+from emsearch.inference.stream import segment
+
+segment(*map(Path, sys.argv[1:4]), lambda done, of: None, "cpu")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_volume(ensemble: Path, tmp_path: Path) -> None:
+    peaks_mb = []
+    for depth in (16, 64):  # of the larger one the class probabilities alone take 280 MB
+        image = np.random.default_rng(0).integers(0, 255, (depth, 600, 600), np.uint8)
+        source = zarr.create_group(tmp_path / f"{depth}.zarr")
+        source.create_array("0", data=image, chunks=(16, 128, 128))
+        arguments = [tmp_path / f"{depth}.zarr" / "0", tmp_path / f"out{depth}.zarr"]
+        command = [sys.executable, "-c", _MEASURED, str(ensemble), *map(str, arguments)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        peaks_mb.append(int(done.stdout))
+    assert peaks_mb[1] < 1.1 * peaks_mb[0]
