@@ -16,7 +16,7 @@ __all__ = ["Tried", "ask"]
 _STARTUP = 4  # recipes drawn at random before the model of what is good is trusted
 _SHARES = {
     "dice_weight": FloatDistribution(0.0, 1.0),
-    "class_balance": FloatDistribution(0.0, 1.0),
+    "class_balance": FloatDistribution(0.0, 0.5),
     "augmentation": FloatDistribution(0.0, 2.0),
 }
 
