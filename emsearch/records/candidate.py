@@ -29,8 +29,8 @@ class Recipe:
     dice_weight: float = 0.5
     """Share of the Dice term in the loss; the rest is cross-entropy. 0 to 1."""
     class_balance: float = 0.0
-    """0 weighs every voxel alike in the cross-entropy, 1 every class alike. Patches show rare classes
-    more often than they are already; weighing them too overshoots."""
+    """0 weighs every voxel alike in the cross-entropy, 1 every class alike. The sampler shows rare
+    classes often already."""
     augmentation: float = 1.0
     """Strength of the augmentations; 0 leaves the patches as they are."""
     batch_size: int = 4
