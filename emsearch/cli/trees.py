@@ -56,11 +56,7 @@ def sample(
     else:
         typer.echo("\n\n".join(to_text(tree) for tree in trees))
     if draw is not None:
-        draw.mkdir(parents=True, exist_ok=True)
-        for tree in trees:
-            path = draw / f"{tree.digest()}.svg"
-            _write_svg(tree, target, path)
-            typer.echo(path, err=True)
+        _draw_sheet(trees, target, draw)
 
 
 @app.command("draw")
@@ -117,6 +113,19 @@ def _listed(tree: "Tree", target: "Target") -> dict[str, Any]:
     known = _described(tree, target)
     keys = ("digest", "family", "parameters")
     return {key: known[key] for key in keys} | {"tree": tree.to_dict()}
+
+
+def _draw_sheet(trees: "list[Tree]", target: "Target", folder: Path) -> None:
+    """Write a picture of each tree, and one of all of them."""
+    from emsearch.trees.svg import sheet
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{tree.digest()}.svg" for tree in trees]
+    for tree, path in zip(trees, paths, strict=True):
+        _write_svg(tree, target, path)
+    _write(folder / "sheet.svg", sheet([path.read_text(encoding="utf-8") for path in paths]))
+    for path in [*paths, folder / "sheet.svg"]:
+        typer.echo(path, err=True)
 
 
 def _write_svg(tree: "Tree", target: "Target", path: Path) -> None:

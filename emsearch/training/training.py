@@ -11,13 +11,17 @@ from torch import Tensor, nn
 
 from emsearch.errors import DivergedError
 from emsearch.networks.hybrid import StagedLogits
+from emsearch.networks.network import join_crf
 from emsearch.records.candidate import Recipe
 from emsearch.records.chance import seed_of
 from emsearch.training.average import WeightAverage
 from emsearch.training.loss import SegmentationLoss
 from emsearch.training.schedule import rate_factor
 
-__all__ = ["Training"]
+__all__ = ["CRF_JOINS", "Training"]
+
+CRF_JOINS = 0.5
+"""Part of the horizon after which a CRF-RNN joins: one that joins at once tends to collapse."""
 
 
 class Training:
@@ -31,6 +35,8 @@ class Training:
         self.recipe = recipe
         self.horizon = horizon
         self.seed = seed
+        self.has_crf = join_crf(self.network, joined=False)
+        """Whether it ends in a CRF-RNN, which joins once the network before it has trained."""
         self.average = WeightAverage(network, recipe.ema_decay)
         self.optimizer = _optimizer(network, recipe)
         self.step = 0
@@ -52,6 +58,8 @@ class Training:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        if self.has_crf:
+            join_crf(self.network, joined=self.step >= CRF_JOINS * self.horizon)
         self.optimizer.zero_grad(set_to_none=True)
         if self.micro_batch is None or self.micro_batch >= len(image_BCZYX):
             loss = self._loss(self._output(image_BCZYX), labels_BZYX)

@@ -29,8 +29,9 @@ def test_a_sheet_of_pictures_is_written(tmp_path: Path) -> None:
     words = ["tree", "sample", "--count", "2", *SMALL, "--draw", str(tmp_path / "out")]
     assert CliRunner().invoke(app, words).exit_code == 0
     pictures = sorted((tmp_path / "out").glob("*.svg"))
-    assert len(pictures) == 2
-    assert pictures[0].read_text().startswith("<svg")
+    assert len(pictures) == 2 + 1
+    assert pictures[-1].name == "sheet.svg"
+    assert pictures[-1].read_text().count("<svg ") == 1 + 2
 
 
 def test_a_tree_is_described_by_file_or_by_name(tmp_path: Path) -> None:

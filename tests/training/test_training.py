@@ -5,10 +5,15 @@ import torch
 from torch import Tensor, nn
 
 from emsearch.errors import DivergedError
+from emsearch.networks.build import build
+from emsearch.networks.crf import CrfRnn
 from emsearch.networks.hybrid import StagedLogits
 from emsearch.records.candidate import Recipe
 from emsearch.training.loss import SegmentationLoss
 from emsearch.training.training import Training
+from emsearch.trees.arithmetic import Limits, Target
+from emsearch.trees.sample import draw
+from emsearch.trees.space import make_space
 
 HORIZON = 12
 
@@ -181,3 +186,30 @@ def test_a_smaller_micro_batch_gives_the_same_step(micro_batch: int, is_staged: 
     gradients = zip(whole.network.parameters(), parts.network.parameters(), strict=True)
     for first, second in gradients:
         torch.testing.assert_close(first.grad, second.grad, atol=1e-5, rtol=1e-5)
+
+
+def _with_crf() -> Training:
+    target = Target(classes=2, patch_zyx=(4, 16, 16), voxel_nm=(40.0, 10.0, 10.0))
+    space = make_space(["hybrid_2d3d_crf"], {})
+    tree = draw(space, 0, 0, target, Limits(max_parameters=60_000)).tree
+    loss = SegmentationLoss(weight_K=torch.ones(2), dice_weight=0.5)
+    return Training(build(tree, 1, 2, seed=0), loss, Recipe(), HORIZON, seed=7)
+
+
+def _crf_batch(step: int) -> tuple[Tensor, Tensor]:
+    image_BCZYX = torch.randn(1, 1, 4, 16, 16, generator=torch.Generator().manual_seed(step))
+    return image_BCZYX, (image_BCZYX[:, 0] > 0.3).long()
+
+
+def test_a_crf_joins_when_the_network_before_it_has_trained() -> None:
+    training = _with_crf()
+    (crf,) = [part for part in training.network.modules() if isinstance(part, CrfRnn)]
+    before = [weight.detach().clone() for weight in crf.parameters()]
+    while training.step < HORIZON:
+        joined = training.step >= HORIZON / 2
+        training.advance(*_crf_batch(training.step))
+        assert bool(crf.joined) == joined
+        moved = any(not torch.equal(a, b) for a, b in zip(before, crf.parameters(), strict=True))
+        assert moved == joined
+    (averaged,) = [part for part in training.average.network.modules() if isinstance(part, CrfRnn)]
+    assert bool(averaged.joined)
