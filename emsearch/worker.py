@@ -1,7 +1,8 @@
 """Runs a job's orders, one after another: `python -m emsearch.worker JOBFILE`.
 
 An attempt writes into its own folder and the inbox, nowhere else, except for its claim: the file
-that says which attempt at an order counts. The later one does, whoever comes back from the dead.
+that says that it is there. Of an order's attempts the latest that made one counts, whoever comes
+back from the dead.
 """
 
 import importlib
@@ -84,19 +85,17 @@ class Attempt:
 
     def claim(self) -> bool:
         """Take the order's claim; False where a later attempt has it."""
-        path = self._claim_path()
-        if path.is_file() and read_json(path)["generation"] > self.generation:
-            return False
-        write_json(path, {"attempt": str(self.name), "generation": self.generation})
-        return True
+        write_json(self._claims() / f"{self.generation:012d}.json", {"attempt": str(self.name)})
+        return self.holds_claim()
 
     def holds_claim(self) -> bool:
-        """Return whether this attempt is the one that counts."""
-        claimed: str = read_json(self._claim_path())["attempt"]
-        return claimed == str(self.name)
+        """Return whether this attempt is the one that counts: the latest that made a claim."""
+        latest = max(path.name for path in self._claims().glob("[0-9]*.json"))
+        return latest == f"{self.generation:012d}.json"
 
-    def _claim_path(self) -> Path:
-        return self.folder.parent.parent / "claim.json"
+    def _claims(self) -> Path:
+        # A file for each attempt: of two that claim at once neither can overwrite the other.
+        return self.folder.parent.parent / "claims"
 
 
 class Signals:
@@ -144,6 +143,7 @@ def run_order(order: Order, attempt: Attempt) -> None:
     print(f"== order {order.number}: {order.kind} in {order.folder}", flush=True)  # noqa: T201
     try:
         _refuse_other_version(order)
+        os.environ["OMP_NUM_THREADS"] = str(order.threads)  # its result depends on them
         outcome = handler_of(order.kind)(order.task, attempt)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the order's end
         traceback.print_exc()

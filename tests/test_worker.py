@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,25 @@ def test_the_later_attempt_counts_and_the_earlier_one_sees_it(
         assert attempt.claim()
     assert late.holds_claim()
     assert not early.holds_claim()
+
+
+def test_of_two_that_claim_at_once_the_later_counts_whoever_writes_last(
+    study: Path, signals: Signals
+) -> None:
+    order = probe(1)
+    early, late = (attempt_at(study, order, generation, signals) for generation in (1, 2))
+    for attempt in (late, early):  # the early one was about to write when the late one did
+        attempt.folder.mkdir(parents=True)
+        attempt.claim()
+    assert late.holds_claim()
+    assert not early.holds_claim()
+
+
+@pytest.mark.usefixtures("signals")
+def test_threads_are_those_of_the_order(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    run_job(write_job(study, "a", replace(probe(1), threads=3)))
+    assert os.environ["OMP_NUM_THREADS"] == "3"
 
 
 def test_an_attempt_that_comes_too_late_leaves_at_once(study: Path, signals: Signals) -> None:

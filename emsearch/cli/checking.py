@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +17,8 @@ from emsearch.volumes.forecast import forecast_sampling
 from emsearch.volumes.plan import Drawn
 
 __all__ = ["print_check"]
+
+_CPU_GFLOPS = 1_000.0  # more than any core reaches
 
 
 def print_check(spec: StudySpec, *, as_json: bool) -> None:
@@ -32,35 +35,57 @@ def print_check(spec: StudySpec, *, as_json: bool) -> None:
         print(json.dumps(content, indent=1))  # noqa: T201 - the command's output
         return
     console = Console()
-    console.print(_volumes(volumes, drawn, spec.dataset.classes))
+    console.print(_volumes(volumes))
+    console.print(_classes(volumes, drawn, spec.dataset.classes))
     for volume in volumes:
         for warning in volume.warnings:
             console.print(f"[yellow]{volume.name}:[/yellow] {warning}", soft_wrap=True)
     console.print(_forecast(spec, taken))
+    if spec.training.device != "cpu" and spec.space.gflops > _CPU_GFLOPS and not _has_gpu():
+        console.print(
+            "[yellow]This host shows no GPU.[/yellow] If the study is to run on CPUs, set "
+            "space.gflops and space.gbytes_s to theirs, or the forecast is far too short.",
+            soft_wrap=True,
+        )
     console.print(f"[green]{spec.study.name} is ready to launch[/green]")
+
+
+def _has_gpu() -> bool:
+    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def _plain(taken: Forecast) -> dict[str, Any]:
     return asdict(taken) | {"total_s": taken.total_s}
 
 
-def _volumes(volumes: Sequence[VolumeReport], drawn: Drawn, classes: tuple[str, ...]) -> Table:
+def _volumes(volumes: Sequence[VolumeReport]) -> Table:
     table = Table(title="Volumes", title_justify="left", box=None, pad_edge=False)
-    table.add_column("volume")
-    table.add_column("z×y×x", justify="right")
-    table.add_column("nm", justify="right")
-    table.add_column("split")
-    for name in classes:
-        table.add_column(name, justify="right")
+    for name in ("volume", "z×y×x", "nm", "type", "range"):
+        table.add_column(name, no_wrap=True)
     for volume in volumes:
         shape = "×".join(str(length) for length in volume.shape_zyx)
         voxel = "×".join(f"{size:g}" for size in volume.voxel_nm)
-        for split in volume.counts_K:
-            shares = [f"{fraction:.2%}" for fraction in volume.fractions_K(split)]
-            table.add_row(volume.name, shape, voxel, split, *shares)
-    sampled = [f"{fraction:.2%}" for fraction in drawn.fractions_K]
-    table.add_row("", "", "", "as sampled", *sampled)
-    table.add_row("", "", "", "in batches", *(f"{seen:.0%}" for seen in drawn.seen_K))
+        grey = f"{volume.low:g} to {volume.high:g}"
+        table.add_row(volume.name, shape, voxel, volume.dtype, grey)
+    return table
+
+
+def _classes(volumes: Sequence[VolumeReport], drawn: Drawn, classes: tuple[str, ...]) -> Table:
+    """Return how much each class takes of every split, and of what training will be shown."""
+    title = "\nClasses, by split, and as training will be shown them"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("class")
+    columns = {
+        f"{volume.name} {split}" if len(volumes) > 1 else str(split): volume.fractions_K(split)
+        for volume in volumes
+        for split in volume.counts_K
+    }
+    for name in (*columns, "sampled", "in batches"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for number, name in enumerate(classes):
+        shares = [f"{fractions_K[number]:.2%}" for fractions_K in columns.values()]
+        sampled = (f"{drawn.fractions_K[number]:.2%}", f"{drawn.seen_K[number]:.0%}")
+        table.add_row(name, *shares, *sampled)
     return table
 
 
@@ -73,9 +98,11 @@ def _forecast(spec: StudySpec, taken: Forecast) -> Table:
     search, tune = spec.search, spec.tune
     rows = {
         "trials": f"{taken.trials}: {search.candidates} random trees × {search.repeats} seeds, "
-        f"the baseline, {tune.survivors} survivors × {tune.trials} recipes",
+        f"the baseline, {tune.survivors} × {tune.trials} recipes",
         "parameters": f"{least:,} to {most:,}, median {median:,}",
-        "seconds a step": f"{fast:.3f} to {slow:.3f}, median {middle:.3f}",
+        "seconds a step": f"{fast:.3g} to {slow:.3g}, median {middle:.3g}",
+        "reckoned for": f"{spec.space.gflops:g} GFLOP/s and {spec.space.gbytes_s:g} GB/s a job "
+        "(space.gflops, space.gbytes_s; one core of a server: 200 and 3.2)",
         "redrawn": f"{taken.redrawn} trees that did not fit the limits",
         "baseline": clock(taken.baseline_s / taken.workers),
         "search": clock(taken.search_s / taken.workers),

@@ -30,4 +30,6 @@ def three(text: str, kind: type, option: str) -> Any:
         first, second, third = (kind(part) for part in text.split(","))
     except ValueError:
         raise SpecError(f"{option} {text!r}: give three numbers z,y,x such as 1,256,256") from None
+    if min(first, second, third) <= 0:
+        raise SpecError(f"{option} {text!r}: give three numbers above 0")
     return first, second, third

@@ -52,11 +52,13 @@ def launch(
 ) -> None:
     """Begin a study and stay with it until it ends; `resume` goes on where it was left."""
     from emsearch.coordinator.folder import create_study
+    from emsearch.coordinator.forecast import forecast
     from emsearch.records.spec import read_spec
     from emsearch.volumes.check import check_dataset
 
     spec = read_spec(file)
-    check_dataset(spec)
+    shapes_zyx = [volume.shape_zyx for volume in check_dataset(spec)]
+    forecast(spec, shapes_zyx)  # refuses a space in which no study can be drawn
     place = folder or Path("runs") / spec.study.name
     _run(create_study(place, spec, file), spec, place)
 

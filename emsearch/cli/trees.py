@@ -146,7 +146,7 @@ def _tree(name: str, target: "Target") -> "tuple[Tree, Target]":
     """Return the tree that a name stands for, and its target. Raises NotFoundError, SpecError."""
     from dataclasses import replace
 
-    from emsearch.errors import NotFoundError
+    from emsearch.errors import NotFoundError, SpecError
     from emsearch.records.files import read_json
     from emsearch.trees.node import Tree
     from emsearch.trees.presets import PRESETS
@@ -154,7 +154,12 @@ def _tree(name: str, target: "Target") -> "tuple[Tree, Target]":
     from emsearch.trees.space import make_space
 
     if Path(name).is_file():
-        found = read_json(Path(name))
+        try:
+            found = read_json(Path(name))
+        except ValueError as error:
+            raise SpecError(f"{name} is no JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise SpecError(f"{name} holds no tree; give one entry of `tree sample --json`")
         return Tree.from_dict(found.get("tree", found)), target
     if name in PRESETS:
         preset = PRESETS[name]

@@ -20,7 +20,7 @@ from emsearch.ledger import changes, intake, queries
 from emsearch.ledger.store import Lease, Ledger
 from emsearch.records.files import write_json
 from emsearch.records.spec import StudySpec
-from emsearch.records.trial import Cause, OrderState, Stage, TrialState
+from emsearch.records.trial import OVER, Cause, OrderState, Stage, TrialState
 
 __all__ = ["Actor"]
 
@@ -61,6 +61,13 @@ class Actor:
             decisions.Follow.NOTHING: self._nothing,
         }
 
+    def tidy(self) -> None:
+        """Remove the checkpoints of trials that are over, which a kill may have left behind."""
+        with self._ledger.reading() as connection:
+            over = [trial.id for trial in queries.trials_of(connection, self._study, *OVER)]
+        for trial in over:
+            self._orders.prune(trial, keep_newest=False)
+
     def act(self, action: decisions.Action) -> None:
         """Carry one action out. Raises LeaseError where another coordinator has taken over."""
         self._methods[type(action)](action)
@@ -98,7 +105,7 @@ class Actor:
         with self._ledger.writing(self._lease) as connection:
             open_attempts = queries.attempts_of_job(connection, action.token)
             for place, attempt in enumerate(open_attempts):
-                if place == 0:
+                if place == 0 and action.cause != Cause.PREEMPTED:
                     intake.begin_attempt(connection, attempt.id, time.time())
                     self._end(connection, attempt.id, action.cause, action.detail)
                 else:
@@ -114,8 +121,9 @@ class Actor:
             if not changes.settle_attempt(connection, ended.attempt):
                 return
             self._follows[action.follow](connection, ended)
-        if ended.trial is not None:
-            self._orders.prune(ended.trial, keep_newest=ended.cause != Cause.COMPLETED)
+        if ended.trial is not None and action.follow != decisions.Follow.NOTHING:
+            goes_on = action.follow == decisions.Follow.AGAIN or ended.cause == Cause.PAUSED
+            self._orders.prune(ended.trial, keep_newest=goes_on)
 
     def _done(self, connection: Connection, ended: Ended) -> None:
         changes.move_order(connection, ended.order, OrderState.RUNNING, OrderState.DONE)

@@ -142,12 +142,16 @@ def decide(view: View) -> list[Action]:
     """
     if view.alike and not view.is_paused:
         return [Pause(why=f"{ALIKE} attempts in a row failed alike: {view.alike}")]
-    housekeeping = [*_settle(view.ended), *_mend(view.jobs)]
+    housekeeping = _settle(view.ended)
+    if not view.is_inbox_full:
+        housekeeping += _mend(view.jobs)
     if housekeeping:
         return housekeeping
     if view.is_paused:
         return []
-    return [*STAGES[view.stage](view), *_submit(view)]
+    actions = STAGES[view.stage](view)
+    is_failing = any(isinstance(one, Advance) and one.stage == Stage.FAILED for one in actions)
+    return actions if is_failing else [*actions, *_submit(view)]
 
 
 FOLLOWS: dict[Cause, tuple[int, Follow]] = {
@@ -162,7 +166,7 @@ FOLLOWS: dict[Cause, tuple[int, Follow]] = {
     Cause.DIVERGED: (0, Follow.FAIL),
     Cause.COLLAPSED: (0, Follow.FAIL),
     Cause.ERROR: (1, Follow.FAIL),
-    Cause.CANCELLED: (0, Follow.NOTHING),
+    Cause.CANCELLED: (MOST_LOST, Follow.FAIL),
 }
 """How often an order is tried again after each cause, and what follows when it has been."""
 
@@ -170,6 +174,8 @@ FOLLOWS: dict[Cause, tuple[int, Follow]] = {
 def follow(ended: Ended) -> Follow:
     """Return what follows from an attempt's end."""
     if ended.order_state != OrderState.RUNNING:
+        return Follow.NOTHING
+    if not ended.is_latest:
         return Follow.NOTHING
     if not ended.had_started and ended.cause != Cause.ERROR:
         return Follow.AGAIN
@@ -219,7 +225,7 @@ def _importing(view: View) -> list[Action]:
     if not view.imports:
         return [Import()]
     if OrderState.FAILED in view.imports:
-        return [Advance(stage=Stage.FAILED, why="a volume could not be imported")]
+        return [Advance(stage=Stage.FAILED, why=f"a volume could not be imported: {view.failure}")]
     if all(state == OrderState.DONE for state in view.imports):
         return [Advance(stage=Stage.SEARCHING)]
     return []
@@ -232,7 +238,7 @@ def _searching(view: View) -> list[Action]:
     if view.live:
         return _compare(view)
     if not any(trial.score is not None for trial in view.completed):
-        return [Advance(stage=Stage.FAILED, why="no trial completed; `status` says why")]
+        return [Advance(stage=Stage.FAILED, why=f"no trial completed: {view.failure}")]
     if view.plan.survivors and view.plan.tune_trials:
         return [Advance(stage=Stage.TUNING, survivors=_survivors(view))]
     return [Advance(stage=Stage.COMBINING)]
@@ -290,7 +296,9 @@ def _combining(view: View) -> list[Action]:
     if not view.combining:
         return [Combine()]
     if view.combining[-1] == OrderState.FAILED:
-        return [Advance(stage=Stage.FAILED, why="the ensemble could not be selected")]
+        return [
+            Advance(stage=Stage.FAILED, why=f"the ensemble could not be selected: {view.failure}")
+        ]
     if view.combining[-1] == OrderState.DONE:
         return [Advance(stage=Stage.FINISHED)]
     return []

@@ -1,6 +1,8 @@
 """New candidates for a study: random trees, the baseline, and recipes for survivors."""
 
+import time
 from collections import Counter
+from itertools import islice
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -14,7 +16,7 @@ from emsearch.records.trial import TrialState
 from emsearch.trees.arithmetic import Limits, Target, describe
 from emsearch.trees.baseline import baseline
 from emsearch.trees.node import Tree
-from emsearch.trees.sample import draw
+from emsearch.trees.sample import draw_new
 from emsearch.trees.space import make_space
 from emsearch.tuning.optuna_tuner import Tried, ask
 
@@ -63,19 +65,22 @@ class Drawing:
             known.add(self._add_baseline(connection))
         drawn, number = queries.last_draw(connection, self._study)
         redrawn: Counter[str] = Counter()
-        while count:
-            number += 1
-            found = draw(self._space, self._spec.study.seed, number, self._target, self._limits)
+        fresh = draw_new(
+            self._space,
+            self._spec.study.seed,
+            self._target,
+            self._limits,
+            first=number + 1,
+            known=known,
+        )
+        for found in islice(fresh, count):
             redrawn.update(_limit(reason) for reason in found.redrawn)
             redrawn.update(f"made smaller: {_limit(reason)}" for reason in found.mended)
-            if found.digest in known:
-                redrawn["drawn before"] += 1
-                continue
-            known.add(found.digest)
-            count -= 1
+            redrawn["drawn before"] += found.number - number - 1
+            number = found.number
             drawn += 1
             self._add(connection, _random(drawn, found.tree, self._spec), number)
-        changes.record_decision(connection, self._study, "redrawn", dict(redrawn), 0.0)
+        changes.record_decision(connection, self._study, "redrawn", dict(+redrawn), time.time())
 
     def tune(self, connection: Connection, survivor: int, count: int) -> None:
         """Add `count` candidates with a survivor's tree and recipes that the tuner asks for."""

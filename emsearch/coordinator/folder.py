@@ -29,7 +29,9 @@ def create_study(folder: Path, spec: StudySpec, study_file: Path) -> Ledger:
                 f"another --folder, or go on with that one: emsearch resume {folder}"
             )
         return ledger
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not folder.is_dir():
+        raise StateError(f"{folder} is a file; give another --folder")
+    if folder.exists() and not _was_begun(folder):
         raise StateError(f"{folder} is not empty and holds no study; give another --folder")
     _make(folder)
     with replacing(folder / "study.toml") as scratch:
@@ -65,6 +67,18 @@ def ledger_of(folder: Path) -> Ledger:
     if not (folder / LEDGER).is_file():
         raise NotFoundError(f"{folder} holds no study: there is no {LEDGER} in it")
     return open_ledger(folder / LEDGER)
+
+
+def _was_begun(folder: Path) -> bool:
+    """Return whether a folder holds nothing but what `_make` left when it was killed."""
+    if (folder / "study.toml").exists() and not (folder / _FOLDERS[0]).is_dir():
+        return False  # a file of the user's own
+    ours = {*_FOLDERS, "study.toml"}
+    return all(
+        (path.name in ours or path.name.startswith((".study.toml.", f".{LEDGER}.")))
+        and not (path.is_dir() and any(path.iterdir()))
+        for path in folder.iterdir()
+    )
 
 
 def _make(folder: Path) -> None:

@@ -6,15 +6,16 @@ survivors are estimates.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import ceil, prod
 from statistics import fmean
 
 from emsearch.coordinator.draw import limits_of, target_of
 from emsearch.coordinator.orders import evaluation_steps
 from emsearch.records.spec import StudySpec, VolumeSection, z_range
-from emsearch.trees.arithmetic import Facts, describe
+from emsearch.trees.arithmetic import Facts, describe, facts_of
 from emsearch.trees.baseline import baseline
-from emsearch.trees.sample import draw
+from emsearch.trees.sample import draw_distinct
 from emsearch.trees.space import make_space
 
 __all__ = ["Forecast", "forecast"]
@@ -56,8 +57,8 @@ def forecast(spec: StudySpec, shapes_zyx: Sequence[tuple[int, int, int]]) -> For
     target, limits = target_of(spec), limits_of(spec)
     space = make_space(spec.space.families, spec.space.ranges)
     count = min(spec.search.candidates, _SHAPE_SAMPLE)
-    draws = [draw(space, spec.study.seed, i, target, limits) for i in range(count)]
-    facts = [describe(one.tree, target) for one in draws]
+    draws = list(islice(draw_distinct(space, spec.study.seed, target, limits), count))
+    facts = [facts_of(one.plan, target) for one in draws]
     fixed = describe(baseline(target, limits), target)
     batch = spec.training.batch_size
     steps = sorted(one.step_s(batch, limits) for one in facts)

@@ -7,9 +7,10 @@ from pydantic import TypeAdapter, ValidationError
 from emsearch.errors import SpecError
 from emsearch.records.event import AttemptName, Event, EventKind
 
-__all__ = ["clear", "read_inbox"]
+__all__ = ["MOST_EVENTS", "clear", "read_inbox"]
 
-_MOST = 2000  # events a cycle, so that one transaction stays short
+MOST_EVENTS = 2000
+"""Read in a cycle, so that one transaction stays short."""
 _CONTENT = TypeAdapter(dict[str, object])
 
 
@@ -19,7 +20,7 @@ def read_inbox(inbox: Path) -> list[Event]:
     A file that is no event is moved to inbox/unreadable, and stays there for whoever wants to know.
     """
     paths = sorted(path for path in inbox.iterdir() if path.suffix == ".json")
-    read = ((path, _read(path)) for path in paths[:_MOST])
+    read = ((path, _read(path)) for path in paths[:MOST_EVENTS])
     events = []
     for path, event in read:
         if event is None:

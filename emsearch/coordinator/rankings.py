@@ -21,7 +21,7 @@ def refresh_rankings(connection: Connection, study_id: int, rungs: tuple[int, ..
     trials: dict[int, list[TrialState]] = defaultdict(list)
     for row in queries.trials_of(connection, study_id):
         trials[row.candidate].append(TrialState(row.state))
-    rows = {row.number: row.id for row in queries.candidates(connection, study_id)}
+    rows = queries.candidate_rows(connection, study_id)
     changes.set_rankings(connection, study_id, _rankings(scores, trials, rows))
 
 

@@ -4,6 +4,7 @@ from sqlalchemy import Connection
 
 from emsearch.ledger import changes, queries
 from emsearch.ledger.rows import AnyRow
+from emsearch.records.candidate import Origin
 from emsearch.records.trial import Cause, OrderState, Stage, TrialState
 
 __all__ = ["reopen"]
@@ -15,15 +16,14 @@ _NOT_ITS_OWN = frozenset({Cause.ERROR, Cause.HOST_OUT_OF_MEMORY, Cause.LOST})
 def reopen(connection: Connection, study_id: int) -> None:
     """Let a paused study go on, and give what a failed one gave up another chance."""
     study = queries.study(connection)
+    stage = Stage(study.stage)
     if study.paused_why:
         changes.advance(connection, study_id, {"paused_why": ""})
-    if study.stage != Stage.FAILED:
-        return
-    stage = _retry_orders(connection, study_id)
-    if stage is None:
-        _retry_trials(connection, study_id)
-        stage = Stage.SEARCHING
-    changes.advance(connection, study_id, {"stage": stage, "ended_s": None})
+    if stage == Stage.FAILED:
+        stage = _retry_orders(connection, study_id) or Stage.SEARCHING
+        changes.advance(connection, study_id, {"stage": stage, "ended_s": None})
+    if study.paused_why:
+        _retry_trials(connection, study_id, stage)
 
 
 def _retry_orders(connection: Connection, study_id: int) -> Stage | None:
@@ -41,9 +41,15 @@ def _retry_orders(connection: Connection, study_id: int) -> Stage | None:
     return None
 
 
-def _retry_trials(connection: Connection, study_id: int) -> None:
+def _retry_trials(connection: Connection, study_id: int, stage: Stage) -> None:
+    """Send trials that failed for what has been mended back to wait.
+
+    While recipes are tuned, the search is over:
+    only recipes are tried again.
+    """
     for trial in queries.trials_of(connection, study_id, TrialState.FAILED):
-        if trial.cause in _NOT_ITS_OWN:
+        is_of_stage = stage != Stage.TUNING or trial.origin == Origin.TUNED
+        if trial.cause in _NOT_ITS_OWN and is_of_stage and stage != Stage.COMBINING:
             _retry(connection, study_id, trial)
 
 

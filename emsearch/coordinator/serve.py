@@ -7,7 +7,7 @@ from pathlib import Path
 from emsearch.coordinator.act import Actor
 from emsearch.coordinator.decide import decide
 from emsearch.coordinator.folder import check_version
-from emsearch.coordinator.inbox import clear, read_inbox
+from emsearch.coordinator.inbox import MOST_EVENTS, clear, read_inbox
 from emsearch.coordinator.rankings import refresh_rankings
 from emsearch.coordinator.reopen import reopen
 from emsearch.coordinator.view import Plan, read_view
@@ -36,6 +36,7 @@ class Coordinator:
         self._inbox = folder / "inbox"
         self._plan = Plan.of(spec)
         self._actor = Actor(ledger, lease, executor, folder, spec)
+        self._actor.tidy()
         self._renewed_s = 0.0
         self.is_paused = False
         """Nothing runs, and nothing will until somebody has looked."""
@@ -45,7 +46,9 @@ class Coordinator:
         reports = self._reports()  # before the inbox: what a dead job said is in there by then
         heard = self._take_in()
         with self._ledger.reading() as connection:
-            view = read_view(connection, self._plan, reports, time.time())
+            view = read_view(
+                connection, self._plan, reports, time.time(), is_inbox_full=heard == MOST_EVENTS
+            )
         actions = decide(view)
         for action in actions:
             self._actor.act(action)

@@ -82,8 +82,10 @@ class Ended:
     trial: int | None
     cause: Cause
     had_started: bool
+    is_latest: bool
+    """Whether the order has no later attempt."""
     causes_before: tuple[Cause, ...]
-    """Of the order's earlier attempts that had started."""
+    """Of the order's earlier attempts that had started; errors only of this coordinator's time."""
     detail: str
     result: Mapping[str, Any]
 
@@ -120,6 +122,8 @@ class View:
     jobs: tuple[Job, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     ended: tuple[Ended, ...] = ()
+    failure: str = ""
+    """What the last order to be given up failed with; empty where none was."""
     imports: tuple[OrderState, ...] = ()
     """Of the volumes; empty until their imports have been ordered."""
     candidates_drawn: int = 0
@@ -130,6 +134,8 @@ class View:
     tunings: tuple[Tuning, ...] = ()
     combining: tuple[OrderState, ...] = ()
     """Of the ensemble's orders."""
+    is_inbox_full: bool = False
+    """More has been said than was read: what a dead job said may be among it."""
     alike: str = ""
     """What the last attempts all failed with, where that is one and the same; else empty."""
 
@@ -139,6 +145,8 @@ def read_view(
     plan: Plan,
     reports: Mapping[str, JobReport],
     now_s: float,
+    *,
+    is_inbox_full: bool = False,
 ) -> View:
     """Return the view of the ledger's study; `reports` are what the cluster says of its jobs."""
     study = queries.study(connection)
@@ -148,6 +156,7 @@ def read_view(
         now_s=now_s,
         stage=stage,
         is_paused=bool(study.paused_why),
+        is_inbox_full=is_inbox_full,
         plan=plan,
         jobs=tuple(
             Job(token=row.token, handle=row.handle, report=reports.get(row.token))
@@ -157,7 +166,8 @@ def read_view(
             Waiting(number=row.id, expected_s=row.expected_s)
             for row in queries.waiting_orders(connection, study.id, _MOST_WAITING)
         ),
-        ended=_ended(connection, study.id),
+        ended=_ended(connection, study.id, study.held_since_s),
+        failure=_last_line(queries.last_failure(connection, study.id)),
         imports=_states(connection, study.id, "import"),
         candidates_drawn=queries.last_draw(connection, study.id)[0],
         live=live,
@@ -168,7 +178,7 @@ def read_view(
     )
 
 
-def _ended(connection: Connection, study_id: int) -> tuple[Ended, ...]:
+def _ended(connection: Connection, study_id: int, since_s: float) -> tuple[Ended, ...]:
     return tuple(
         Ended(
             attempt=row.id,
@@ -178,8 +188,10 @@ def _ended(connection: Connection, study_id: int) -> tuple[Ended, ...]:
             trial=row.trial_id,
             cause=Cause(row.cause),
             had_started=row.started_s is not None,
+            is_latest=row.id == row.latest,
             causes_before=tuple(
-                Cause(cause) for cause in queries.causes_before(connection, row.id, row.order_id)
+                Cause(cause)
+                for cause in queries.causes_before(connection, row.id, row.order_id, since_s)
             ),
             detail=row.detail,
             result=row.result or {},
@@ -190,9 +202,13 @@ def _ended(connection: Connection, study_id: int) -> tuple[Ended, ...]:
 
 def _alike(connection: Connection, study: AnyRow) -> str:
     ends = queries.last_ends(connection, study.id, study.held_since_s, ALIKE)
-    words = {row.detail.strip().splitlines()[-1] for row in ends if row.detail.strip()}
+    words = {_last_line(row.detail) for row in ends}
     errors = all(row.cause == Cause.ERROR for row in ends)
     return words.pop() if len(ends) == ALIKE and errors and len(words) == 1 else ""
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2]
 
 
 def _states(connection: Connection, study_id: int, kind: str) -> tuple[OrderState, ...]:

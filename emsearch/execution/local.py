@@ -78,7 +78,9 @@ def _thread_limits(threads: int) -> dict[str, str]:
 
 
 def _cause(code: int | None) -> Cause:
-    # A worker that could not even start its order is at fault; a killed one is not.
+    # One that left in order was asked to; one that could not even start its order is at fault.
+    if code == 0:
+        return Cause.PREEMPTED
     return Cause.ERROR if code is not None and code > 0 else Cause.LOST
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, select
+from sqlalchemy.orm import aliased
 
 from emsearch.errors import NotFoundError
 from emsearch.ledger.rows import AnyRow, Rows
@@ -18,11 +19,12 @@ from emsearch.ledger.tables import (
     TreeRow,
     TrialRow,
 )
-from emsearch.records.trial import OVER, AttemptState, OrderState, TrialState
+from emsearch.records.trial import OVER, AttemptState, Cause, OrderState, TrialState
 
 __all__ = [
     "attempts_of_job",
     "candidate_id",
+    "candidate_rows",
     "candidates",
     "causes_before",
     "decisions",
@@ -30,6 +32,7 @@ __all__ = [
     "evaluations_at",
     "last_draw",
     "last_ends",
+    "last_failure",
     "live_jobs",
     "live_trials",
     "member_trials",
@@ -96,6 +99,12 @@ def waiting_orders(connection: Connection, study_id: int, most: int) -> Rows:
     ).all()
 
 
+_SIBLING = aliased(AttemptRow)
+_LATEST = (
+    select(func.max(_SIBLING.id)).where(_SIBLING.order_id == AttemptRow.order_id).scalar_subquery()
+)
+
+
 def ended_attempts(connection: Connection, study_id: int) -> Rows:
     """Return the ended attempts whose consequences have not been drawn, with their orders.
 
@@ -113,6 +122,7 @@ def ended_attempts(connection: Connection, study_id: int) -> Rows:
             OrderRow.trial_id,
             OrderRow.state.label("order_state"),
             OrderRow.until_step,
+            _LATEST.label("latest"),
         )
         .join(OrderRow, OrderRow.id == AttemptRow.order_id)
         .where(
@@ -122,6 +132,17 @@ def ended_attempts(connection: Connection, study_id: int) -> Rows:
         )
         .order_by(AttemptRow.id)
     ).all()
+
+
+def last_failure(connection: Connection, study_id: int) -> str:
+    """Return the detail of the last order that was given up; empty where none was."""
+    detail = connection.scalar(
+        select(OrderRow.detail)
+        .where(OrderRow.study_id == study_id, OrderRow.state == OrderState.FAILED)
+        .order_by(OrderRow.id.desc())
+        .limit(1)
+    )
+    return detail or ""
 
 
 def last_ends(connection: Connection, study_id: int, since_s: float, most: int) -> Rows:
@@ -140,8 +161,13 @@ def last_ends(connection: Connection, study_id: int, since_s: float, most: int) 
     ).all()
 
 
-def causes_before(connection: Connection, attempt_id: int, order_id: int) -> list[str]:
-    """Return the causes of the earlier attempts of an order that had started."""
+def causes_before(
+    connection: Connection, attempt_id: int, order_id: int, since_s: float
+) -> list[str]:
+    """Return the causes of the earlier attempts of an order that had started.
+
+    Errors from before `since_s` are left out: whoever resumed the study has mended them.
+    """
     return list(
         connection.scalars(
             select(AttemptRow.cause).where(
@@ -149,6 +175,7 @@ def causes_before(connection: Connection, attempt_id: int, order_id: int) -> lis
                 AttemptRow.id < attempt_id,
                 AttemptRow.cause.is_not(None),
                 AttemptRow.started_s.is_not(None),
+                (AttemptRow.cause != Cause.ERROR) | (AttemptRow.ended_s >= since_s),
             )
         )
     )
@@ -224,6 +251,14 @@ def candidate_id(connection: Connection, study_id: int, number: int) -> int:
     if row is None:
         raise NotFoundError(f"no candidate {number} in this study; `leaderboard` lists them")
     return int(row)
+
+
+def candidate_rows(connection: Connection, study_id: int) -> dict[int, int]:
+    """Return the row of each candidate, by number."""
+    rows = connection.execute(
+        select(CandidateRow.number, CandidateRow.id).where(CandidateRow.study_id == study_id)
+    )
+    return {int(row.number): int(row.id) for row in rows}
 
 
 def candidates(connection: Connection, study_id: int, *numbers: int) -> Rows:

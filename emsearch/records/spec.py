@@ -4,6 +4,7 @@ Sections and keys are those of the TOML file. Paths are relative to the file.
 """
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 Positive = Annotated[int, Field(ge=1)]
+Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 BoxRange = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
@@ -38,14 +41,14 @@ class _Section(BaseModel):
 class StudySection(_Section):
     """What the study is called and what its chance comes from."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    seed: Annotated[int, Field(ge=0)] = 0
+    name: Name
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
 class VolumeSection(_Section):
     """One labelled volume and the slices of it that are for training, validation and test."""
 
-    name: str = ""
+    name: Name | Literal[""] = ""
     """Defaults to the volume's place in the file: v0, v1, ..."""
     image: Path
     labels: Path
@@ -53,7 +56,7 @@ class VolumeSection(_Section):
     """Slices along z as "first:end", end not included."""
     validation: str | None = None
     test: str | None = None
-    voxel_nm: tuple[float, float, float] | None = None
+    voxel_nm: tuple[Size, Size, Size] | None = None
     """Size of its voxels where it differs from the dataset's."""
     ignore_label: int | None = None
     """Instead of the dataset's: 0 trains and scores only where a label is above 0."""
@@ -80,7 +83,7 @@ class DatasetSection(_Section):
 
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     """Names of the label values 0, 1, ..."""
-    voxel_nm: tuple[float, float, float]
+    voxel_nm: tuple[Size, Size, Size]
     """Size of a voxel along z, y, x in nm."""
     volumes: Annotated[tuple[VolumeSection, ...], Field(min_length=1)]
     ignore_label: int | None = None
@@ -168,7 +171,7 @@ class TuneSection(_Section):
 class EnsembleSection(_Section):
     """What the ensemble is made of."""
 
-    size: Positive = 4
+    size: Annotated[int, Field(ge=1, le=256)] = 4
     """Largest number of members, and the baseline's number of seeds."""
     pool: Positive = 16
     """Best trials on validation to select from."""
@@ -197,6 +200,12 @@ class StudySpec(_Section):
     tune: TuneSection = TuneSection()
     ensemble: EnsembleSection = EnsembleSection()
     cluster: ClusterSection = ClusterSection()
+
+    @model_validator(mode="after")
+    def _name_classes(self) -> "StudySpec":
+        if len(set(self.dataset.classes)) != len(self.dataset.classes):
+            raise ValueError(f"dataset.classes: names must differ, got {self.dataset.classes}")
+        return self
 
     @model_validator(mode="after")
     def _name_volumes(self) -> "StudySpec":
@@ -251,7 +260,25 @@ def parse_spec(values: dict[str, Any]) -> StudySpec:
     try:
         return StudySpec.model_validate(values)
     except ValidationError as error:
-        raise SpecError("\n".join(_explain(fault) for fault in error.errors())) from error
+        faults = error.errors()
+        deeper = [fault["loc"] for fault in faults]
+        told = [fault for fault in faults if not _follows(fault, deeper)]
+        raise SpecError("\n".join(_explain(fault) for fault in told)) from error
+
+
+_WORDS = {
+    "path_type": 'must be a path in quotes, such as "image.tif"',
+    "model_type": "must be a section with keys of its own",
+    "tuple_type": "must be a list in square brackets",
+}
+
+
+def _follows(fault: Any, others: Sequence[tuple[int | str, ...]]) -> bool:
+    """Return whether a list counts as too short only because something in it is wrong."""
+    loc = fault["loc"]
+    return fault["type"] == "too_short" and any(
+        len(other) > len(loc) and other[: len(loc)] == loc for other in others
+    )
 
 
 def _explain(fault: Any) -> str:
@@ -261,7 +288,7 @@ def _explain(fault: Any) -> str:
         return f"  {where} = {fault['input']!r}: no such key; known here: {known}"
     if fault["type"] == "missing":
         return f"  {where}: missing; {_describe(fault['loc'])}"
-    message = fault["msg"].removeprefix("Value error, ")
+    message = _WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
     return f"  {where} = {fault['input']!r}: {message[0].lower()}{message[1:]}"
 
 

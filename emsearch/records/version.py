@@ -1,5 +1,6 @@
 """Which emsearch this is: orders are carried out by the version that wrote them."""
 
+import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ __all__ = ["code_version"]
 def code_version() -> str:
     """Return the version, with the last commit of the package where it runs from a checkout."""
     package = Path(emsearch.__file__).parent
-    if not (package.parent / ".git").exists():
+    if shutil.which("git") is None or not (package.parent / ".git").exists():
         return emsearch.__version__
     command = ["git", "-C", str(package), "log", "-1", "--format=%h", "--", "."]
     commit = subprocess.run(  # noqa: S603

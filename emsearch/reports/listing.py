@@ -109,9 +109,10 @@ def cell(value: Any) -> str:
     if value is None or value == "":
         return _ABSENT
     if isinstance(value, bool):
-        return "yes" if value else ""
+        return "yes" if value else "no"
     if isinstance(value, int):
-        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+        # Numbers that only name something, such as seeds, are there to be copied.
+        return f"{value:,}" if 10_000 <= abs(value) < 10**15 else str(value)
     if isinstance(value, float):
         return f"{value:.3f}" if 0.01 <= abs(value) < 10_000 or value == 0 else f"{value:.3g}"
     if isinstance(value, Mapping):

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import count
 from random import Random
 
 from emsearch.errors import SpecError
@@ -17,8 +18,10 @@ from emsearch.trees.ranges import Range
 from emsearch.trees.space import Space
 from emsearch.trees.walk import Walk
 
-__all__ = ["Draw", "Sampler", "draw", "draw_distinct", "first_fitting", "sampler_for"]
+__all__ = ["Draw", "Sampler", "draw", "draw_distinct", "draw_new", "first_fitting", "sampler_for"]
 
+MOST_IN_VAIN = 1000
+"""Draws in a row of networks that are known already before a space counts as exhausted."""
 TRIES = 60
 """Trees drawn before a space counts as having none that fits."""
 FLAT = Misfit(limit="family", message="a network of a 3-D family must look along z", ratio=0.0)
@@ -75,15 +78,34 @@ def first_fitting(
 
 
 def draw_distinct(space: Space, seed: int, target: Target, limits: Limits) -> Iterator[Draw]:
-    """Yield draws in the order of their numbers without any whose network was there before."""
-    seen: set[str] = set()
-    number = 0
-    while True:
+    """Yield draws in the order of their numbers without any whose network was there before.
+
+    Raises SpecError where the space seems to hold no other network.
+    """
+    yield from draw_new(space, seed, target, limits, first=0, known=set())
+
+
+def draw_new(
+    space: Space, seed: int, target: Target, limits: Limits, *, first: int, known: set[str]
+) -> Iterator[Draw]:
+    """Yield draws from number `first` on whose digests are not `known`; those become known.
+
+    Raises SpecError where the space seems to hold no other network.
+    """
+    in_vain = 0
+    for number in count(first):
         drawn = draw(space, seed, number, target, limits)
-        if drawn.digest not in seen:
-            seen.add(drawn.digest)
+        if drawn.digest not in known:
+            known.add(drawn.digest)
+            in_vain = 0
             yield drawn
-        number += 1
+            continue
+        in_vain += 1
+        if in_vain == MOST_IN_VAIN:
+            raise SpecError(
+                f"the space seems to hold only {len(known)} different networks within the limits;"
+                " ask for fewer candidates, or widen space.ranges or a limit"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Axes: K class.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 from emsearch.errors import EmsearchError, SpecError
@@ -63,6 +63,7 @@ def check_dataset(spec: StudySpec) -> list[VolumeReport]:
         except SpecError as error:
             faults.append(str(error))
     faults += _empty_splits(spec, reports)
+    faults += _seen_twice(spec)
     if len(reports) == len(spec.dataset.volumes):
         faults += _absent_classes(spec.dataset.classes, reports)
     if faults:
@@ -199,6 +200,23 @@ def _empty_splits(spec: StudySpec, reports: Sequence[VolumeReport]) -> Iterator[
                 f"  dataset.volumes: no voxel of the slices for {split} is annotated; "
                 "give slices that are"
             )
+
+
+def _seen_twice(spec: StudySpec) -> Iterator[str]:
+    """Yield a line for slices of one image that two volumes use for different splits."""
+    volumes = spec.dataset.volumes
+    for (i, one), (j, other) in combinations(enumerate(volumes), 2):
+        if one.image != other.image:
+            continue
+        for (mine, (first, end)), (theirs, (start, stop)) in product(
+            _ranges(one).items(), _ranges(other).items()
+        ):
+            if mine != theirs and first < stop and start < end:
+                yield (
+                    f'  dataset.volumes.{j}.{theirs} = "{start}:{stop}": overlaps '
+                    f'dataset.volumes.{i}.{mine} = "{first}:{end}" of the same image; '
+                    "give slices that only one of them has"
+                )
 
 
 def _absent_classes(classes: Sequence[str], reports: Sequence[VolumeReport]) -> Iterator[str]:

@@ -198,6 +198,43 @@ def test_a_class_absent_from_training_is_named(tmp_path: Path) -> None:
     assert "dense_granule" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("[space]", '[space]\nfamilies = ["foo"]', "foo"),
+        ("max_parameters = 40_000", "max_parameters = 10", "max_parameters"),
+    ],
+)
+def test_a_space_without_trees_is_named_before_anything_is_written(
+    old: str, new: str, words: str, tmp_path: Path
+) -> None:
+    file = write_study(tmp_path, STUDY.replace(old, new))
+    done = run("launch", file, "--folder", tmp_path / "study")
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_truncated_image_is_named(tmp_path: Path) -> None:
+    file = write_study(tmp_path)
+    whole = (tmp_path / "image.tif").read_bytes()
+    (tmp_path / "image.tif").write_bytes(whole[: len(whole) // 2])
+    done = run("check", file)
+    assert done.returncode == 1
+    assert "image.tif" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_test_slices_in_another_volumes_training_are_named(tmp_path: Path) -> None:
+    again = '[[dataset.volumes]]\nimage = "image.tif"\nlabels = "labels.tif"\ntest = "0:2"\n'
+    file = write_study(tmp_path, STUDY.replace("[space]", again + "[space]"))
+    done = run("check", file)
+    assert done.returncode == 1
+    assert "dataset.volumes.1.test" in done.stderr
+    assert "overlaps dataset.volumes.0.train" in done.stderr
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     file = write_study(tmp_path)
     other = tmp_path / "study"

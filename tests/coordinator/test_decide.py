@@ -47,6 +47,7 @@ ENDED = Ended(
     trial=1,
     cause=Cause.COMPLETED,
     had_started=True,
+    is_latest=True,
     causes_before=(),
     detail="",
     result={},
@@ -244,6 +245,33 @@ def test_facts_about_the_candidate_are_not_tried_again(cause: Cause) -> None:
 def test_an_order_whose_turn_had_not_come_waits_again() -> None:
     ended = replace(ENDED, cause=Cause.LOST, had_started=False, causes_before=(Cause.LOST,) * 99)
     assert follow(ended) == Follow.AGAIN
+
+
+def test_what_an_overtaken_attempt_came_to_changes_nothing() -> None:
+    assert follow(replace(ENDED, is_latest=False)) == Follow.NOTHING
+
+
+def test_no_order_is_left_without_somebody_in_charge() -> None:
+    # The latest attempt at an order that runs: whatever ended it, something follows.
+    for cause in Cause:
+        assert follow(replace(ENDED, cause=cause)) != Follow.NOTHING
+
+
+def test_the_dead_are_not_buried_before_all_that_they_said_is_heard() -> None:
+    gone = JobReport(state=JobState.GONE)
+    job = Job(token="a", handle="h", report=gone)
+    live = (trial(1, None, TrialState.RUNNING),)
+    view = replace(SEARCHING, live=live, jobs=(job,), is_inbox_full=True)
+    assert decide(view) == []
+
+
+def test_nothing_is_submitted_when_a_study_fails() -> None:
+    waiting = (Waiting(number=1, expected_s=1.0),)
+    imports = (OrderState.FAILED, OrderState.WAITING)
+    view = replace(SEARCHING, stage=Stage.IMPORTING, imports=imports, waiting=waiting)
+    (action,) = decide(replace(view, failure="OSError: cannot read it"))
+    assert isinstance(action, Advance)
+    assert action.why == "a volume could not be imported: OSError: cannot read it"
 
 
 def test_the_end_of_an_order_that_is_over_changes_nothing() -> None:

@@ -43,6 +43,41 @@ def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
         create_study(tmp_path, spec_of(), file)
 
 
+def test_what_a_kill_left_of_a_folder_is_taken_for_fresh(tmp_path: Path) -> None:
+    file = write_study_file(tmp_path)
+    folder = tmp_path / "s"
+    (folder / "inbox").mkdir(parents=True)
+    (folder / "study.toml").write_text("half")
+    (folder / ".ledger.sqlite.0123").write_text("half")
+    create_study(folder, spec_of(), file)
+    assert open_study(folder)[1] == spec_of()
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    file = write_study_file(tmp_path)
+    with pytest.raises(StateError, match="is a file"):
+        create_study(file, spec_of(), file)
+
+
+FIXED: dict[str, object] = {
+    "activation": ["relu"],
+    "convolutions": {"root": [1, 1], "below": [[0, 0]]},
+    "form": ["plain"],
+    "growth": [2.0, 2.0],
+    "kernel": {"root": [1, 1], "below": [[0, 0]]},
+    "levels": [1, 2],
+    "pool": ["max"],
+    "skip": ["merge"],
+    "upsample": ["transposed"],
+    "width": {"root": [8, 8], "below": [[0, 0]]},
+}
+
+
+def test_a_space_that_holds_too_few_networks_says_how_many() -> None:
+    with pytest.raises(SpecError, match="only 2 different networks"):
+        forecast(spec_of(space={"ranges": FIXED}), SHAPES)
+
+
 def test_a_study_keeps_its_file(tmp_path: Path) -> None:
     file = write_study_file(tmp_path)
     create_study(tmp_path / "s", spec_of(), file)

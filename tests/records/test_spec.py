@@ -63,6 +63,25 @@ def test_a_range_holds_its_ends() -> None:
     assert z_range("3:14") == (3, 14)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("[40, 10, 10]", "[0, 10, 10]", "greater than 0"),
+        ("[40, 10, 10]", "[nan, 10, 10]", "dataset.voxel_nm"),
+        ("seed = 7", "seed = 9223372036854775808", "study.seed"),
+        ('"membrane"]', '"background"]', "names must differ"),
+        ("size = 3", "size = 300", "ensemble.size"),
+        ('image = "image.npy"', "image = 3", "must be a path in quotes"),
+        ('image = "image.npy"', 'name = "../x"\nimage = "image.npy"', "dataset.volumes.0.name"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(old: str, new: str, words: str, tmp_path: Path) -> None:
+    assert old in SPEC
+    message = fault(SPEC.replace(old, new, 1), tmp_path)
+    assert words in message
+    assert "should have at least" not in message
+
+
 def test_rungs_rise(tmp_path: Path) -> None:
     message = fault(SPEC.replace("[10, 20, 40]", "[20, 10]"), tmp_path)
     assert "search.rungs" in message
