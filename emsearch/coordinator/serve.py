@@ -1,8 +1,11 @@
 """The loop: observe, decide, act. It may be killed at any instant and started again anywhere."""
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any, Self
 
 from emsearch.coordinator.act import Actor
 from emsearch.coordinator.decide import decide
@@ -125,20 +128,50 @@ def serve(
         ledger.release(lease)
         raise
     try:
-        return _loop(coordinator, on_cycle)
-    except KeyboardInterrupt:
-        coordinator.leave()
-        raise
+        with _Interruption() as interruption:
+            stage = _loop(coordinator, on_cycle, interruption)
+            if interruption.came:
+                coordinator.leave()
+                raise KeyboardInterrupt
+            return stage
     finally:
         ledger.release(lease)
 
 
-def _loop(coordinator: Coordinator, on_cycle: Callable[[], None]) -> Stage:
+class _Interruption:
+    """Notes Ctrl-C, a SIGTERM or a closed terminal, so that the loop ends between two cycles.
+
+    In the midst of one, a job could just have been started that nobody knows to stop yet.
+    """
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.came = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._note) for number in self._SIGNALS}
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.came = True
+        signal.signal(number, signal.default_int_handler)  # whoever asks twice is in a hurry
+
+
+def _loop(
+    coordinator: Coordinator, on_cycle: Callable[[], None], interruption: _Interruption
+) -> Stage:
     wait_s = _SHORTEST_WAIT_S
     while True:
         stage, happened = coordinator.cycle()
         on_cycle()
-        if stage in {Stage.FINISHED, Stage.FAILED} or coordinator.is_paused:
+        is_over = stage in {Stage.FINISHED, Stage.FAILED} or coordinator.is_paused
+        if is_over or interruption.came:
             return stage
         wait_s = _SHORTEST_WAIT_S if happened else min(wait_s * 1.5, _LONGEST_WAIT_S)
         if not happened:
