@@ -19,7 +19,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from emsearch.errors import EmsearchError, SpecError, StateError
+from emsearch.errors import SpecError, StateError
 from emsearch.inference.box import Box, Shape, split_box
 from emsearch.inference.ensemble import CARD, Ensemble, load_ensemble
 from emsearch.inference.pyramid import FILL, create_pyramid, shrink
@@ -106,8 +106,6 @@ class _Work:
             labels_ZYX = self._predict(block)
             self.levels[0][block.slices()] = labels_ZYX
         except (OSError, ValueError, RuntimeError) as error:
-            if isinstance(error, EmsearchError):
-                raise
             raise StateError(
                 f"block z, y, x {block.start_zyx} to {block.stop_zyx} failed: {error}; "
                 "mend what is wrong and run again: the blocks before it are kept"

@@ -235,12 +235,14 @@ def _finish(process: "subprocess.Popen[str]") -> None:
 
 
 _MEASURED = """
-import resource, sys
+import sys
 from pathlib import Path
 from emsearch.inference.stream import segment
 
 segment(*map(Path, sys.argv[1:4]), lambda done, of: None, "cpu")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+# Not ru_maxrss, which a child takes over from the process that started it.
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print(int(status["VmHWM"].split()[0]) // 1024)
 """
 
 

@@ -58,4 +58,4 @@ def test_predicted_memory_is_near_what_a_step_takes() -> None:
         predicted_bytes = describe(tree, TARGET).memory_gb(BATCH) * 1e9
         errors.append(abs(predicted_bytes / measured_bytes(tree) - 1))
     # On a CPU torch also unrolls the input of very small convolutions; those stand apart.
-    assert median(errors) < 0.1
+    assert median(errors) < 0.2
