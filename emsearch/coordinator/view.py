@@ -24,9 +24,7 @@ _MOST_WAITING = 2000  # orders looked at in a cycle: its cost must not grow with
 class Plan:
     """What the study file fixes."""
 
-    volumes: int
     candidates: int
-    repeats: int
     rungs: tuple[int, ...]
     keep: float
     survivors: int
@@ -39,9 +37,7 @@ class Plan:
     def of(cls, spec: StudySpec) -> "Plan":
         """Return the plan that a study file asks for."""
         return cls(
-            volumes=len(spec.dataset.volumes),
             candidates=spec.search.candidates,
-            repeats=spec.search.repeats,
             rungs=spec.search.rungs,
             keep=spec.search.keep,
             survivors=spec.tune.survivors,

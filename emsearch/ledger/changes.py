@@ -40,7 +40,6 @@ __all__ = [
     "move_order",
     "move_trial",
     "record_decision",
-    "set_dataset",
     "set_rankings",
     "settle_attempt",
 ]
@@ -207,11 +206,6 @@ def settle_attempt(connection: Connection, attempt_id: int) -> bool:
 def advance(connection: Connection, study_id: int, values: Mapping[str, Any]) -> None:
     """Set columns of a study, such as its stage."""
     connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(**values))
-
-
-def set_dataset(connection: Connection, study_id: int, dataset: Mapping[str, Any]) -> None:
-    """Write what the imported volumes are."""
-    advance(connection, study_id, {"dataset": dict(dataset)})
 
 
 def record_decision(

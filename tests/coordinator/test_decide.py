@@ -27,9 +27,7 @@ from emsearch.execution.executor import JobReport, JobState
 from emsearch.records.trial import Cause, OrderState, Stage, TrialState
 
 PLAN = Plan(
-    volumes=1,
     candidates=4,
-    repeats=2,
     rungs=(100, 400),
     keep=0.5,
     survivors=2,
