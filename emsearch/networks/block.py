@@ -7,7 +7,7 @@ from emsearch.networks.edges import add
 from emsearch.networks.parts import Made, Shop
 from emsearch.trees.plan import Plan
 
-__all__ = ["Dense", "Residual", "atrous_pyramid", "block", "chain"]
+__all__ = ["Dense", "Parallel", "Residual", "atrous_pyramid", "block", "chain"]
 
 
 class Residual(nn.Module):

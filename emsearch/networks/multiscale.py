@@ -1,13 +1,13 @@
 """Modules at several resolutions: encoder-decoders and spatial pyramids."""
 
-import torch
 from torch import Tensor, nn
 
+from emsearch.networks.block import Parallel
 from emsearch.networks.edges import add, merge
 from emsearch.networks.parts import Made, Shop
 from emsearch.trees.plan import Plan
 
-__all__ = ["EncoderDecoder", "Pyramid", "encoder_decoder", "pyramid"]
+__all__ = ["EncoderDecoder", "encoder_decoder", "pyramid"]
 
 
 class Fall(nn.Module):
@@ -60,20 +60,6 @@ class EncoderDecoder(nn.Module):
         return given
 
 
-class Pyramid(nn.Module):
-    """Adds or concatenates what parallel paths make of the same input at falling resolutions."""
-
-    def __init__(self, paths: list[nn.Module], combine: str) -> None:
-        super().__init__()
-        self.paths = nn.ModuleList(paths)
-        self.combine = combine
-
-    def forward(self, given: Tensor) -> Tensor:
-        """Return features of the size of what is given."""
-        results = [path(given) for path in self.paths]
-        return torch.cat(results, 1) if self.combine == "merge" else sum(results[1:], results[0])
-
-
 def encoder_decoder(plan: Plan, channels: int, shop: Shop) -> Made:
     """Return an encoder and the decoder that undoes it."""
     encoder, decoder = plan.children
@@ -111,4 +97,4 @@ def pyramid(plan: Plan, channels: int, shop: Shop) -> Made:
         paths.append(nn.Sequential(*layers))
         widths.append(width)
     combine = dict(plan.settings).get("combine", "add")
-    return Pyramid(paths, combine), sum(widths) if combine == "merge" else widths[0]
+    return Parallel(paths, combine), sum(widths) if combine == "merge" else widths[0]
