@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection
 
-from emsearch.coordinator import decide as decisions
+from emsearch.coordinator import actions
 from emsearch.coordinator.draw import Drawing
 from emsearch.coordinator.orders import OrderWriter
 from emsearch.coordinator.view import Ended
@@ -41,24 +41,24 @@ class Actor:
         self._orders = OrderWriter(folder, spec)
         self._drawing = Drawing(self._study, spec)
         self._methods: dict[type, Callable[[Any], None]] = {
-            decisions.Pause: self._pause,
-            decisions.Settle: self._settle,
-            decisions.Bury: self._bury,
-            decisions.Recover: self._recover,
-            decisions.Submit: self._submit,
-            decisions.Import: self._import,
-            decisions.Draw: self._draw,
-            decisions.Promote: self._promote,
-            decisions.Ask: self._ask,
-            decisions.Combine: self._combine,
-            decisions.Advance: self._advance,
+            actions.Pause: self._pause,
+            actions.Settle: self._settle,
+            actions.Bury: self._bury,
+            actions.Recover: self._recover,
+            actions.Submit: self._submit,
+            actions.Import: self._import,
+            actions.Draw: self._draw,
+            actions.Promote: self._promote,
+            actions.Ask: self._ask,
+            actions.Combine: self._combine,
+            actions.Advance: self._advance,
         }
 
-        self._follows: dict[decisions.Follow, Callable[[Connection, Ended], None]] = {
-            decisions.Follow.DONE: self._done,
-            decisions.Follow.AGAIN: self._again,
-            decisions.Follow.FAIL: self._fail,
-            decisions.Follow.NOTHING: self._nothing,
+        self._follows: dict[actions.Follow, Callable[[Connection, Ended], None]] = {
+            actions.Follow.DONE: self._done,
+            actions.Follow.AGAIN: self._again,
+            actions.Follow.FAIL: self._fail,
+            actions.Follow.NOTHING: self._nothing,
         }
 
     def tidy(self) -> None:
@@ -68,11 +68,11 @@ class Actor:
         for trial in over:
             self._orders.prune(trial, keep_newest=False)
 
-    def act(self, action: decisions.Action) -> None:
+    def act(self, action: actions.Action) -> None:
         """Carry one action out. Raises LeaseError where another coordinator has taken over."""
         self._methods[type(action)](action)
 
-    def _submit(self, action: decisions.Submit) -> None:
+    def _submit(self, action: actions.Submit) -> None:
         token = f"{self._slug[:20]}-{uuid4().hex[:10]}"
         with self._ledger.writing(self._lease) as connection:
             attempts = changes.begin_job(connection, self._study, token, action.orders, time.time())
@@ -85,12 +85,12 @@ class Actor:
         try:
             handle = self._executor.submit(token, job_file)
         except ExecutionError as error:
-            self._bury(decisions.Bury(token=token, cause=Cause.ERROR, detail=str(error)))
+            self._bury(actions.Bury(token=token, cause=Cause.ERROR, detail=str(error)))
             return
         with self._ledger.writing(self._lease) as connection:
             changes.job_was_submitted(connection, token, handle)
 
-    def _recover(self, action: decisions.Recover) -> None:
+    def _recover(self, action: actions.Recover) -> None:
         handle = self._executor.find(action.token)
         with self._ledger.writing(self._lease) as connection:
             if handle is not None:
@@ -100,7 +100,7 @@ class Actor:
                 self._end(connection, attempt.id, Cause.LOST, "the job was never submitted")
             changes.end_job(connection, action.token, time.time())
 
-    def _bury(self, action: decisions.Bury) -> None:
+    def _bury(self, action: actions.Bury) -> None:
         """End what a dead job left open: its first open order is the one that it died in."""
         with self._ledger.writing(self._lease) as connection:
             open_attempts = queries.attempts_of_job(connection, action.token)
@@ -115,14 +115,14 @@ class Actor:
     def _end(self, connection: Connection, attempt: int, cause: Cause, detail: str) -> None:
         intake.end_attempt(connection, attempt, cause=cause, ended_s=time.time(), detail=detail)
 
-    def _settle(self, action: decisions.Settle) -> None:
+    def _settle(self, action: actions.Settle) -> None:
         ended = action.ended
         with self._ledger.writing(self._lease) as connection:
             if not changes.settle_attempt(connection, ended.attempt):
                 return
             self._follows[action.follow](connection, ended)
-        if ended.trial is not None and action.follow != decisions.Follow.NOTHING:
-            goes_on = action.follow == decisions.Follow.AGAIN or ended.cause == Cause.PAUSED
+        if ended.trial is not None and action.follow != actions.Follow.NOTHING:
+            goes_on = action.follow == actions.Follow.AGAIN or ended.cause == Cause.PAUSED
             self._orders.prune(ended.trial, keep_newest=goes_on)
 
     def _done(self, connection: Connection, ended: Ended) -> None:
@@ -155,25 +155,25 @@ class Actor:
     def _nothing(self, connection: Connection, ended: Ended) -> None:
         """Another attempt is in charge of the order."""
 
-    def _pause(self, action: decisions.Pause) -> None:
+    def _pause(self, action: actions.Pause) -> None:
         with self._ledger.writing(self._lease) as connection:
             changes.advance(connection, self._study, {"paused_why": action.why})
 
-    def _import(self, _action: decisions.Import) -> None:
+    def _import(self, _action: actions.Import) -> None:
         with self._ledger.writing(self._lease) as connection:
             for task in self._orders.imports():
                 values = {"task": asdict(task), "expected_s": 5.0}
                 changes.add_order(connection, self._study, "import", values)
 
-    def _draw(self, action: decisions.Draw) -> None:
+    def _draw(self, action: actions.Draw) -> None:
         with self._ledger.writing(self._lease) as connection:
             self._drawing.draw(connection, action.count)
 
-    def _ask(self, action: decisions.Ask) -> None:
+    def _ask(self, action: actions.Ask) -> None:
         with self._ledger.writing(self._lease) as connection:
             self._drawing.tune(connection, action.survivor, action.count)
 
-    def _promote(self, action: decisions.Promote) -> None:
+    def _promote(self, action: actions.Promote) -> None:
         with self._ledger.writing(self._lease) as connection:
             facts = {"rung": action.rung, "means": dict(action.means), "go_on": action.go_on}
             changes.record_decision(connection, self._study, "promote", facts, time.time())
@@ -184,13 +184,13 @@ class Actor:
         for trial in action.stop:
             self._orders.prune(trial, keep_newest=False)
 
-    def _combine(self, _action: decisions.Combine) -> None:
+    def _combine(self, _action: actions.Combine) -> None:
         with self._ledger.writing(self._lease) as connection:
             task = self._orders.combination(connection, self._study)
             values = {"task": asdict(task), "expected_s": 60.0}
             changes.add_order(connection, self._study, "ensemble", values)
 
-    def _advance(self, action: decisions.Advance) -> None:
+    def _advance(self, action: actions.Advance) -> None:
         values: dict[str, Any] = {"stage": action.stage}
         with self._ledger.writing(self._lease) as connection:
             if action.stage == Stage.SEARCHING:

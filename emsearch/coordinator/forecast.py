@@ -12,7 +12,8 @@ from statistics import fmean
 
 from emsearch.coordinator.draw import limits_of, target_of
 from emsearch.coordinator.orders import evaluation_steps
-from emsearch.records.spec import StudySpec, VolumeSection, z_range
+from emsearch.records.sections import VolumeSection, z_range
+from emsearch.records.spec import StudySpec
 from emsearch.trees.arithmetic import Facts, describe, facts_of
 from emsearch.trees.baseline import baseline
 from emsearch.trees.sample import draw_distinct

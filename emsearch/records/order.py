@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from emsearch.records.candidate import Recipe
 from emsearch.records.dataset import Dataset
-from emsearch.records.spec import BoxRange, DatasetSection, VolumeSection, box_range, z_range
+from emsearch.records.sections import BoxRange, DatasetSection, VolumeSection, box_range, z_range
 from emsearch.trees.node import Tree
 
 __all__ = [

@@ -12,7 +12,8 @@ from pathlib import Path
 from emsearch.errors import EmsearchError, SpecError
 from emsearch.records.order import ImportOrder
 from emsearch.records.score import Split
-from emsearch.records.spec import StudySpec, VolumeSection, z_range
+from emsearch.records.sections import VolumeSection, z_range
+from emsearch.records.spec import StudySpec
 from emsearch.volumes.doubts import Pair, doubts
 from emsearch.volumes.formats import open_array
 from emsearch.volumes.labels import LabelReading

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from emsearch.errors import SpecError
 from emsearch.records.order import ImportOrder
-from emsearch.records.spec import BoxRange
+from emsearch.records.sections import BoxRange
 from emsearch.volumes.stack import Box, Stack
 
 __all__ = ["IGNORED", "LabelReading"]

@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from emsearch.coordinator.decide import (
-    FOLLOWS,
-    MOST_LOST,
+from emsearch.coordinator.actions import (
     Advance,
     Ask,
     Bury,
@@ -19,9 +17,8 @@ from emsearch.coordinator.decide import (
     Recover,
     Settle,
     Submit,
-    decide,
-    follow,
 )
+from emsearch.coordinator.decide import FOLLOWS, MOST_LOST, decide, follow
 from emsearch.coordinator.view import Ended, Job, Plan, TrialView, Tuning, View, Waiting
 from emsearch.execution.executor import JobReport, JobState
 from emsearch.records.trial import Cause, OrderState, Stage, TrialState

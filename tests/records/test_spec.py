@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from emsearch.errors import NotFoundError, SpecError
-from emsearch.records.spec import parse_spec, read_spec, z_range
+from emsearch.records.sections import z_range
+from emsearch.records.spec import parse_spec, read_spec
 from tests.support.studies import SPEC, spec_of, write_study_file
 
 

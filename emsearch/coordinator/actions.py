@@ -1,0 +1,124 @@
+"""What the coordinator may do, as data: `decide` returns these and `act` carries them out."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from emsearch.coordinator.view import Ended
+from emsearch.records.trial import Cause, Stage
+
+__all__ = [
+    "Action",
+    "Advance",
+    "Ask",
+    "Bury",
+    "Combine",
+    "Draw",
+    "Follow",
+    "Import",
+    "Pause",
+    "Promote",
+    "Recover",
+    "Settle",
+    "Submit",
+]
+
+
+class Follow(StrEnum):
+    """What follows from an attempt's end."""
+
+    DONE = "done"  # the order is carried out
+    AGAIN = "again"  # from the last checkpoint
+    FAIL = "fail"  # the order is given up
+    NOTHING = "nothing"  # another attempt is in charge
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settle:
+    """Draw the consequences of an attempt's end."""
+
+    ended: Ended
+    follow: Follow
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bury:
+    """End the attempts that a job took with it unheard."""
+
+    token: str
+    cause: Cause
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recover:
+    """Find a job that was committed to; submit it where it never was."""
+
+    token: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submit:
+    """Put orders into one job, which runs them one after another."""
+
+    orders: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Import:
+    """Order the import of all volumes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draw:
+    """Draw random trees, and the baseline before the first; each with its trials."""
+
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promote:
+    """Compare the candidates that wait at a rung: some go on, some stop."""
+
+    rung: int
+    until_step: int
+    go_on: tuple[int, ...]
+    """Trials."""
+    stop: tuple[int, ...]
+    """Trials."""
+    means: tuple[tuple[int, float], ...] = field(default=())
+    """Candidates with the scores that the comparison rested on, best first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask:
+    """Ask the tuner for recipes for a survivor."""
+
+    survivor: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Combine:
+    """Order the selection of the ensemble."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Advance:
+    """Go on to another stage."""
+
+    stage: Stage
+    survivors: tuple[int, ...] = ()
+    """Candidates to tune, where tuning begins."""
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pause:
+    """Submit nothing more until somebody has looked."""
+
+    why: str
+
+
+Action = (
+    Pause | Settle | Bury | Recover | Submit | Import | Draw | Promote | Ask | Combine | Advance
+)

@@ -1,0 +1,110 @@
+"""What each stage of a study wants next."""
+
+import math
+from collections.abc import Callable, Iterable
+
+from emsearch.coordinator.actions import Action, Advance, Ask, Combine, Draw, Import, Promote
+from emsearch.coordinator.view import TrialView, View
+from emsearch.ranking.posterior import Result, rank
+from emsearch.records.trial import OrderState, Stage, TrialState
+
+__all__ = ["STAGES"]
+
+DRAWS_A_CYCLE = 200
+
+
+def _importing(view: View) -> list[Action]:
+    if not view.imports:
+        return [Import()]
+    if OrderState.FAILED in view.imports:
+        return [Advance(stage=Stage.FAILED, why=f"a volume could not be imported: {view.failure}")]
+    if all(state == OrderState.DONE for state in view.imports):
+        return [Advance(stage=Stage.SEARCHING)]
+    return []
+
+
+def _searching(view: View) -> list[Action]:
+    missing = view.plan.candidates - view.candidates_drawn
+    if missing > 0:
+        return [Draw(count=min(missing, DRAWS_A_CYCLE))]
+    if view.live:
+        return _compare(view)
+    if not any(trial.score is not None for trial in view.completed):
+        return [Advance(stage=Stage.FAILED, why=f"no trial completed: {view.failure}")]
+    if view.plan.survivors and view.plan.tune_trials:
+        return [Advance(stage=Stage.TUNING, survivors=_survivors(view))]
+    return [Advance(stage=Stage.COMBINING)]
+
+
+def _compare(view: View) -> list[Action]:
+    """Compare at the lowest rung that trials wait at, once nobody is on the way to it."""
+    rung = min(trial.until_step for trial in view.live)
+    here = [trial for trial in view.live if trial.until_step == rung]
+    if any(trial.state != TrialState.PAUSED for trial in here):
+        return []
+    ranked = rank(_results(here))
+    count = math.ceil(len(ranked) * view.plan.keep)
+    kept = {one.candidate for one in ranked[:count]}
+    kept |= {trial.candidate for trial in here if trial.is_baseline}
+    go_on = tuple(trial.number for trial in here if trial.candidate in kept)
+    return [
+        Promote(
+            rung=rung,
+            until_step=next(step for step in view.plan.rungs if step > rung),
+            go_on=go_on,
+            stop=tuple(trial.number for trial in here if trial.candidate not in kept),
+            means=tuple((one.candidate, one.mean) for one in ranked),
+        )
+    ]
+
+
+def _survivors(view: View) -> tuple[int, ...]:
+    ranked = rank(_results(trial for trial in view.completed if not trial.is_baseline))
+    return tuple(one.candidate for one in ranked[: view.plan.survivors])
+
+
+def _results(trials: Iterable[TrialView]) -> list[Result]:
+    scores: dict[int, list[float]] = {}
+    for trial in trials:
+        if trial.score is not None:
+            scores.setdefault(trial.candidate, []).append(trial.score)
+    return [Result(candidate=number, scores=tuple(them)) for number, them in scores.items()]
+
+
+def _tuning(view: View) -> list[Action]:
+    """Ask for the next batch of a survivor when its last one is in, so that order is no matter."""
+    plan = view.plan
+    asks: list[Action] = [
+        Ask(survivor=one.survivor, count=min(plan.tune_batch, plan.tune_trials - one.asked))
+        for one in view.tunings
+        if one.unfinished == 0 and one.asked < plan.tune_trials
+    ]
+    if asks or any(one.unfinished for one in view.tunings):
+        return asks
+    return [Advance(stage=Stage.COMBINING)]
+
+
+def _combining(view: View) -> list[Action]:
+    if not view.combining:
+        return [Combine()]
+    if view.combining[-1] == OrderState.FAILED:
+        return [
+            Advance(stage=Stage.FAILED, why=f"the ensemble could not be selected: {view.failure}")
+        ]
+    if view.combining[-1] == OrderState.DONE:
+        return [Advance(stage=Stage.FINISHED)]
+    return []
+
+
+def _rest(_view: View) -> list[Action]:
+    return []
+
+
+STAGES: dict[Stage, Callable[[View], list[Action]]] = {
+    Stage.IMPORTING: _importing,
+    Stage.SEARCHING: _searching,
+    Stage.TUNING: _tuning,
+    Stage.COMBINING: _combining,
+    Stage.FINISHED: _rest,
+    Stage.FAILED: _rest,
+}

@@ -1,0 +1,210 @@
+"""The sections of a study file: their keys, defaults and bounds.
+
+Sections and keys are those of the TOML file. Paths are relative to the file.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from emsearch.records.candidate import Recipe
+
+__all__ = [
+    "BoxRange",
+    "ClusterSection",
+    "DatasetSection",
+    "EnsembleSection",
+    "SearchSection",
+    "Section",
+    "SpaceSection",
+    "StudySection",
+    "TrainingSection",
+    "TuneSection",
+    "VolumeSection",
+    "box_range",
+    "z_range",
+]
+
+Positive = Annotated[int, Field(ge=1)]
+Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+BoxRange = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and no key that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StudySection(Section):
+    """What the study is called and what its chance comes from."""
+
+    name: Name
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+
+class VolumeSection(Section):
+    """One labelled volume and the slices of it that are for training, validation and test."""
+
+    name: Name | Literal[""] = ""
+    """Defaults to the volume's place in the file: v0, v1, ..."""
+    image: Path
+    labels: Path
+    train: str | None = None
+    """Slices along z as "first:end", end not included."""
+    validation: str | None = None
+    test: str | None = None
+    voxel_nm: tuple[Size, Size, Size] | None = None
+    """Size of its voxels where it differs from the dataset's."""
+    ignore_label: int | None = None
+    """Instead of the dataset's: 0 trains and scores only where a label is above 0."""
+    annotated: tuple[str, ...] = ()
+    """Boxes "z:z, y:y, x:x" outside of which labels do not count; none: all of them count."""
+
+    @field_validator("annotated")
+    @classmethod
+    def _check_boxes(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            box_range(text)
+        return texts
+
+    @field_validator("train", "validation", "test")
+    @classmethod
+    def _check_range(cls, text: str | None) -> str | None:
+        if text is not None:
+            z_range(text)
+        return text
+
+
+class DatasetSection(Section):
+    """The volumes, their voxel size and what their labels count."""
+
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    """Names of the label values 0, 1, ..."""
+    voxel_nm: tuple[Size, Size, Size]
+    """Size of a voxel along z, y, x in nm."""
+    volumes: Annotated[tuple[VolumeSection, ...], Field(min_length=1)]
+    ignore_label: int | None = None
+    """Label value of voxels that are neither trained on nor scored."""
+    palette: tuple[tuple[int, int, int] | int, ...] = ()
+    """Colour or grey value of each class in labels that do not hold class numbers; one more than
+    there are classes is that of `ignore_label`."""
+
+
+class SpaceSection(Section):
+    """The trees that may be drawn."""
+
+    families: Annotated[tuple[str, ...], Field(min_length=1)] = ("encoder_decoder_2d",)
+    max_parameters: Positive = 40_000_000
+    max_memory_gb: Annotated[float, Field(gt=0)] = 12.0
+    """Largest predicted memory of a training step."""
+    max_step_s: Annotated[float, Field(gt=0)] | None = None
+    """Longest predicted training step on a device of the two speeds below."""
+    gflops: Annotated[float, Field(gt=0)] = 10_000.0
+    """Thousand million floating-point operations a second that the device reaches."""
+    gbytes_s: Annotated[float, Field(gt=0)] = 300.0
+    """Thousand million bytes a second that the device moves."""
+    ranges: dict[str, Any] = {}
+    """Ranges of settings that replace the families' own, by setting."""
+
+
+class TrainingSection(Section):
+    """The recipe that candidates start from, and how training is carried out."""
+
+    batch_size: Positive = Recipe().batch_size
+    patch_zyx: tuple[Positive, Positive, Positive] = Recipe().patch_zyx
+    learning_rate: Annotated[float, Field(gt=0)] = Recipe().learning_rate
+    weight_decay: Annotated[float, Field(ge=0)] = Recipe().weight_decay
+    dice_weight: Annotated[float, Field(ge=0, le=1)] = Recipe().dice_weight
+    class_balance: Annotated[float, Field(ge=0, le=1)] = Recipe().class_balance
+    augmentation: Annotated[float, Field(ge=0)] = Recipe().augmentation
+    evaluations: Positive = 4
+    """How often a full training is scored on validation, besides the rungs."""
+    checkpoint_every_s: Annotated[float, Field(gt=0)] = 300.0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def recipe(self) -> Recipe:
+        """Return the recipe that every random candidate is trained with."""
+        return Recipe(
+            batch_size=self.batch_size,
+            patch_zyx=self.patch_zyx,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            dice_weight=self.dice_weight,
+            class_balance=self.class_balance,
+            augmentation=self.augmentation,
+        )
+
+
+class SearchSection(Section):
+    """How many random trees are trained, how often and how long."""
+
+    candidates: Positive = 20
+    """Random trees; the baseline comes on top."""
+    repeats: Positive = 2
+    """Trainings of each with different seeds."""
+    rungs: Annotated[tuple[Positive, ...], Field(min_length=1)] = (2_000, 10_000)
+    """Training steps at which candidates are compared; the last is a full training."""
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Part of the candidates that goes on from a rung."""
+
+    @field_validator("rungs")
+    @classmethod
+    def _check_rungs(cls, rungs: tuple[int, ...]) -> tuple[int, ...]:
+        if list(rungs) != sorted(set(rungs)):
+            raise ValueError("rungs must rise, such as [100, 400]")
+        return rungs
+
+
+class TuneSection(Section):
+    """How the survivors' recipes are tuned."""
+
+    survivors: Annotated[int, Field(ge=0)] = 3
+    trials: Annotated[int, Field(ge=0)] = 8
+    """Recipes tried for each survivor."""
+    batch: Positive = 4
+    """Recipes asked for at once; results do not depend on how many run at the same time."""
+
+
+class EnsembleSection(Section):
+    """What the ensemble is made of."""
+
+    size: Annotated[int, Field(ge=1, le=256)] = 4
+    """Largest number of members, and the baseline's number of seeds."""
+    pool: Positive = 16
+    """Best trials on validation to select from."""
+
+
+class ClusterSection(Section):
+    """Where and how orders run."""
+
+    executor: Literal["local"] = "local"
+    max_jobs: Positive = 2
+    """Jobs at a time."""
+    threads: Positive = 1
+    """CPU threads of an order; a trial's result depends on it."""
+    min_job_s: Annotated[float, Field(ge=0)] = 20.0
+    """Short orders are packed into one job until it is expected to last this long."""
+
+
+def z_range(text: str) -> tuple[int, int]:
+    """Return (first, end) of "first:end". Raises ValueError that says what is wanted."""
+    try:
+        first, end = (int(part) for part in text.split(":"))
+    except ValueError:
+        raise ValueError(
+            f'{text!r} is no range of slices; write "first:end", such as "0:14"'
+        ) from None
+    if not 0 <= first < end:
+        raise ValueError(f'{text!r} holds no slice; write "first:end" with 0 <= first < end')
+    return first, end
+
+
+def box_range(text: str) -> BoxRange:
+    """Return the ranges of "z:z, y:y, x:x". Raises ValueError that says what is wanted."""
+    ranges = tuple(z_range(part) for part in text.split(","))
+    if len(ranges) != 3:
+        raise ValueError(f'{text!r} is no box; write "z:z, y:y, x:x", such as "0:4, 50:90, 0:200"')
+    return ranges
