@@ -6,6 +6,8 @@ EmsearchError
 ├── StateError       that cannot be done now                         (also a RuntimeError)
 │   └── LeaseError   another coordinator holds the study
 ├── ExecutionError   a job was refused or lost                       (also a RuntimeError)
+│   ├── RefusedError     the cluster takes no more jobs now: wait and try again
+│   └── NoAnswerError    the cluster does not answer: nothing follows from it
 └── TrainingError    a training cannot go on; a fact about its candidate (also a RuntimeError)
     ├── DivergedError    the loss or the weights are not finite
     └── CollapsedError   the network predicts one class everywhere
@@ -34,6 +36,14 @@ class LeaseError(StateError):
 
 class ExecutionError(EmsearchError, RuntimeError):
     """A job was refused or lost."""
+
+
+class RefusedError(ExecutionError):
+    """The cluster takes no more jobs now: wait and try again."""
+
+
+class NoAnswerError(ExecutionError):
+    """The cluster does not answer: nothing follows from it."""
 
 
 class TrainingError(EmsearchError, RuntimeError):

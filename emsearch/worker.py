@@ -1,4 +1,4 @@
-"""Runs a job's orders, one after another: `python -m emsearch.worker JOBFILE`.
+"""Runs the orders of a job's task, one after another: `python -m emsearch.worker JOBFILE INDEX`.
 
 An attempt writes into its own folder and the inbox, nowhere else, except for its claim: the file
 that says that it is there. Of an order's attempts the latest that made one counts, whoever comes
@@ -21,12 +21,13 @@ from typing import Any
 from emsearch.errors import CollapsedError, DivergedError, StateError
 from emsearch.records.event import AttemptName, Event, EventKind, Outcome, Post
 from emsearch.records.files import read_json, replacing, write_json
+from emsearch.records.job import JobFile, TaskName, process_path
 from emsearch.records.order import Order, ProbeOrder
 from emsearch.records.process import process_name
 from emsearch.records.trial import Cause
 from emsearch.records.version import code_version
 
-__all__ = ["Attempt", "main", "run_job"]
+__all__ = ["Attempt", "main", "run_task"]
 
 Handler = Callable[[Any, Post], Outcome]
 
@@ -85,13 +86,17 @@ class Attempt:
 
     def claim(self) -> bool:
         """Take the order's claim; False where a later attempt has it."""
-        write_json(self._claims() / f"{self.generation:012d}.json", {"attempt": str(self.name)})
+        write_json(self._claims() / self._claim_name(), {"attempt": str(self.name)})
         return self.holds_claim()
 
     def holds_claim(self) -> bool:
         """Return whether this attempt is the one that counts: the latest that made a claim."""
         latest = max(path.name for path in self._claims().glob("[0-9]*.json"))
-        return latest == f"{self.generation:012d}.json"
+        return latest == self._claim_name()
+
+    def _claim_name(self) -> str:
+        # The cluster's own restarts keep their job's generation, and follow one another in it.
+        return f"{self.generation:012d}.{self.name.restart:04d}.json"
 
     def _claims(self) -> Path:
         # A file for each attempt: of two that claim at once neither can overwrite the other.
@@ -111,23 +116,24 @@ class Signals:
         self.cause = Cause.TIMEOUT if number == signal.SIGUSR2 else Cause.PREEMPTED
 
 
-def run_job(job_file: Path) -> None:
-    """Carry out the orders that the job file lists. Raises nothing for a fault of an order."""
-    job = read_json(job_file)
+def run_task(job_file: Path, index: int) -> None:
+    """Carry out the orders of a job's task. Raises nothing for a fault of an order."""
+    job = JobFile.read(job_file)
     study = job_file.resolve().parents[2]
-    with replacing(job_file.with_name("process")) as scratch:
+    restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    with replacing(process_path(study / "jobs", TaskName(token=job.token, index=index))) as scratch:
         scratch.write_text(process_name())
     signals = Signals()
-    for entry in job["orders"]:
+    for entry in job.tasks[index]:
         if signals.cause is not None:
             return  # orders that were not begun go back to wait
-        order = Order.from_dict(read_json(study / "orders" / f"{entry['order']:08d}.json"))
-        name = AttemptName(token=job["token"], index=0, order=order.number, restart=0)
+        order = Order.from_dict(read_json(study / "orders" / f"{entry.order:08d}.json"))
+        name = AttemptName(token=job.token, index=index, order=order.number, restart=restart)
         attempt = Attempt(
             study=study,
             name=name,
             folder=study / order.folder / "attempts" / str(name),
-            generation=entry["generation"],
+            generation=entry.generation,
             signals=signals,
         )
         run_order(order, attempt)
@@ -191,8 +197,8 @@ def _tail_of(error: Exception) -> str:
 
 
 def main() -> None:
-    """Run the job whose file is the only argument."""
-    run_job(Path(sys.argv[1]))
+    """Run the task whose job file and index are the arguments."""
+    run_task(Path(sys.argv[1]), int(sys.argv[2]))
 
 
 if __name__ == "__main__":

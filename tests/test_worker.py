@@ -15,10 +15,11 @@ import pytest
 from emsearch.errors import CollapsedError, DivergedError, StateError
 from emsearch.records.event import AttemptName
 from emsearch.records.files import read_json, write_json
+from emsearch.records.job import Entry, JobFile
 from emsearch.records.order import Order, ProbeOrder
 from emsearch.records.trial import Cause
 from emsearch.records.version import code_version
-from emsearch.worker import Attempt, Signals, cause_of, run_job, run_order
+from emsearch.worker import Attempt, Signals, cause_of, run_order, run_task
 
 
 @pytest.fixture
@@ -60,8 +61,8 @@ def write_job(study: Path, token: str, *orders: Order) -> Path:
     for order in orders:
         write_json(study / "orders" / f"{order.number:08d}.json", order.to_dict())
     path = study / "jobs" / token / "job.json"
-    entries = [{"order": order.number, "generation": order.number} for order in orders]
-    write_json(path, {"token": token, "orders": entries})
+    entries = tuple(Entry(order=order.number, generation=order.number) for order in orders)
+    JobFile(token=token, tasks=(entries,)).write(path)
     return path
 
 
@@ -73,14 +74,14 @@ def said(study: Path) -> list[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.usefixtures("signals")
 def test_a_job_runs_its_orders_one_after_another(study: Path) -> None:
-    run_job(write_job(study, "a", probe(1), probe(2)))
+    run_task(write_job(study, "a", probe(1), probe(2)), 0)
     assert [kind for kind, _ in said(study)] == ["started", "ended"] * 2
     assert said(study)[1][1]["cause"] == Cause.COMPLETED
 
 
 @pytest.mark.usefixtures("signals")
 def test_an_order_of_another_version_is_refused_with_both_named(study: Path) -> None:
-    run_job(write_job(study, "a", probe(1, version="9.9.9+abc")))
+    run_task(write_job(study, "a", probe(1, version="9.9.9+abc")), 0)
     facts = said(study)[-1][1]
     assert facts["cause"] == Cause.ERROR
     assert "written by emsearch 9.9.9+abc" in facts["detail"]
@@ -114,7 +115,7 @@ def test_of_two_that_claim_at_once_the_later_counts_whoever_writes_last(
 @pytest.mark.usefixtures("signals")
 def test_threads_are_those_of_the_order(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    run_job(write_job(study, "a", replace(probe(1), threads=3)))
+    run_task(write_job(study, "a", replace(probe(1), threads=3)), 0)
     assert os.environ["OMP_NUM_THREADS"] == "3"
 
 
@@ -133,7 +134,7 @@ def test_orders_that_were_not_begun_are_left_when_asked_to_leave(
 ) -> None:
     monkeypatch.setattr("emsearch.worker.Signals", lambda: signals)
     signals.cause = Cause.PREEMPTED
-    run_job(write_job(study, "a", probe(1)))
+    run_task(write_job(study, "a", probe(1)), 0)
     assert said(study) == []
 
 
@@ -167,7 +168,7 @@ def test_exceptions_have_causes(error: Exception, cause: Cause) -> None:
 
 @pytest.mark.usefixtures("signals")
 def test_a_fault_of_one_order_does_not_take_the_next_with_it(study: Path) -> None:
-    run_job(write_job(study, "a", probe(1, version="9"), probe(2)))
+    run_task(write_job(study, "a", probe(1, version="9"), probe(2)), 0)
     assert [facts.get("cause") for kind, facts in said(study) if kind == "ended"] == [
         Cause.ERROR,
         Cause.COMPLETED,
@@ -176,9 +177,9 @@ def test_a_fault_of_one_order_does_not_take_the_next_with_it(study: Path) -> Non
 
 def test_a_worker_writes_its_name_before_anything_else(study: Path) -> None:
     job_file = write_job(study, "a", probe(1, seconds=0.2))
-    process = subprocess.Popen([sys.executable, "-m", "emsearch.worker", str(job_file)])
+    process = subprocess.Popen([sys.executable, "-m", "emsearch.worker", str(job_file), "0"])
     assert process.wait(timeout=30) == 0
-    assert (job_file.parent / "process").read_text().split("/")[1] == str(process.pid)
+    assert (job_file.parent / "process-0").read_text().split("/")[1] == str(process.pid)
 
 
 def test_progress_is_written_for_those_who_watch(study: Path, signals: Signals) -> None:

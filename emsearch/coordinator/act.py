@@ -15,10 +15,11 @@ from emsearch.coordinator.draw import Drawing
 from emsearch.coordinator.orders import OrderWriter
 from emsearch.coordinator.view import Ended
 from emsearch.errors import ExecutionError
-from emsearch.execution.executor import Executor
+from emsearch.execution.executor import Executor, Request
 from emsearch.ledger import changes, intake, queries
 from emsearch.ledger.store import Lease, Ledger
 from emsearch.records.files import write_json
+from emsearch.records.job import Entry, JobFile
 from emsearch.records.spec import StudySpec
 from emsearch.records.trial import OVER, Cause, OrderState, Stage, TrialState
 
@@ -80,10 +81,10 @@ class Actor:
         for order in written:
             write_json(self._folder / "orders" / f"{order.number:08d}.json", order.to_dict())
         job_file = self._folder / "jobs" / token / "job.json"
-        entries = [{"order": order, "generation": row} for order, row in attempts.items()]
-        write_json(job_file, {"token": token, "orders": entries})
+        entries = tuple(Entry(order=order, generation=row) for order, row in attempts.items())
+        JobFile(token=token, tasks=(entries,)).write(job_file)
         try:
-            handle = self._executor.submit(token, job_file)
+            (handle,) = self._executor.submit(token, job_file, Request())
         except ExecutionError as error:
             self._bury(actions.Bury(token=token, cause=Cause.ERROR, detail=str(error)))
             return
@@ -91,10 +92,10 @@ class Actor:
             changes.job_was_submitted(connection, token, handle)
 
     def _recover(self, action: actions.Recover) -> None:
-        handle = self._executor.find(action.token)
+        handles = self._executor.find(action.token, 1)
         with self._ledger.writing(self._lease) as connection:
-            if handle is not None:
-                changes.job_was_submitted(connection, action.token, handle)
+            if handles is not None:
+                changes.job_was_submitted(connection, action.token, handles[0])
                 return
             for attempt in queries.attempts_of_job(connection, action.token):
                 self._end(connection, attempt.id, Cause.LOST, "the job was never submitted")
@@ -105,7 +106,7 @@ class Actor:
         with self._ledger.writing(self._lease) as connection:
             open_attempts = queries.attempts_of_job(connection, action.token)
             for place, attempt in enumerate(open_attempts):
-                if place == 0 and action.cause != Cause.PREEMPTED:
+                if place == 0 and action.cause != Cause.COMPLETED:
                     intake.begin_attempt(connection, attempt.id, time.time())
                     self._end(connection, attempt.id, action.cause, action.detail)
                 else:

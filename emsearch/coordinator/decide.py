@@ -14,7 +14,7 @@ from emsearch.coordinator.actions import (
 from emsearch.coordinator.packing import pack
 from emsearch.coordinator.stages import STAGES
 from emsearch.coordinator.view import ALIKE, Ended, Job, View
-from emsearch.execution.executor import JobState
+from emsearch.execution.executor import Ending, JobState
 from emsearch.records.trial import Cause, OrderState, Stage
 
 __all__ = ["decide", "follow"]
@@ -81,5 +81,6 @@ def _mend(jobs: Iterable[Job]) -> list[Action]:
         if job.handle is None:
             mended.append(Recover(token=job.token))
         elif job.report is not None and job.report.state == JobState.GONE:
-            mended.append(Bury(token=job.token, cause=job.report.cause, detail=job.report.detail))
+            ending = job.report.ending or Ending(cause=Cause.LOST)
+            mended.append(Bury(token=job.token, cause=ending.cause, detail=ending.detail))
     return mended

@@ -17,6 +17,7 @@ from emsearch.coordinator.view import Plan, read_view
 from emsearch.execution.executor import Executor, JobReport, JobState
 from emsearch.ledger import intake, queries
 from emsearch.ledger.store import Lease, Ledger
+from emsearch.records.job import TaskName
 from emsearch.records.spec import StudySpec
 from emsearch.records.trial import Stage
 
@@ -72,16 +73,16 @@ class Coordinator:
         while self._take_in():
             pass
 
-    def _reports(self) -> dict[str, JobReport]:
+    def _reports(self) -> dict[TaskName, JobReport]:
         handles = self._handles()
         return self._executor.reports(handles) if handles else {}
 
-    def _handles(self) -> dict[str, str]:
+    def _handles(self) -> dict[TaskName, str]:
         with self._ledger.reading() as connection:
             jobs = queries.live_jobs(connection, self._lease.study_id)
-        return {job.token: job.handle for job in jobs if job.handle is not None}
+        return {TaskName(token=job.token): job.handle for job in jobs if job.handle is not None}
 
-    def _any_alive(self, handles: dict[str, str]) -> bool:
+    def _any_alive(self, handles: dict[TaskName, str]) -> bool:
         reports = self._executor.reports(handles).values()
         return any(report.state == JobState.ALIVE for report in reports)
 

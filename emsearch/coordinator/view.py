@@ -10,6 +10,7 @@ from emsearch.execution.executor import JobReport
 from emsearch.ledger import queries
 from emsearch.ledger.rows import AnyRow
 from emsearch.records.candidate import Origin
+from emsearch.records.job import TaskName
 from emsearch.records.spec import StudySpec
 from emsearch.records.trial import Cause, OrderState, Stage, TrialState
 
@@ -139,7 +140,7 @@ class View:
 def read_view(
     connection: Connection,
     plan: Plan,
-    reports: Mapping[str, JobReport],
+    reports: Mapping[TaskName, JobReport],
     now_s: float,
     *,
     is_inbox_full: bool = False,
@@ -155,7 +156,7 @@ def read_view(
         is_inbox_full=is_inbox_full,
         plan=plan,
         jobs=tuple(
-            Job(token=row.token, handle=row.handle, report=reports.get(row.token))
+            Job(token=row.token, handle=row.handle, report=reports.get(TaskName(token=row.token)))
             for row in queries.live_jobs(connection, study.id)
         ),
         waiting=tuple(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,9 @@ from pathlib import Path
 import psutil
 
 from emsearch.errors import ExecutionError
-from emsearch.execution.executor import JobReport, JobState
+from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
+from emsearch.execution.logs import log_tail
+from emsearch.records.job import TaskName, log_path, process_path
 from emsearch.records.process import is_alive, process_name
 from emsearch.records.trial import Cause
 
@@ -18,19 +21,47 @@ __all__ = ["LocalExecutor"]
 
 
 class LocalExecutor:
-    """Starts each job as a process in a session of its own, its log beside its job file."""
+    """Starts each task as a process in a session of its own, its log beside its job file."""
+
+    poll_s = 0.0
 
     def __init__(self, folder: Path, threads: int) -> None:
         self._folder = folder
         self._threads = threads
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[TaskName, subprocess.Popen[bytes]] = {}
 
-    def submit(self, token: str, job_file: Path) -> str:
-        """Start a process for the job file. Raises ExecutionError if the system refuses."""
-        command = [sys.executable, "-m", "emsearch.worker", str(job_file)]
-        log = job_file.with_name("log.txt")
+    def limits(self) -> Limits:
+        """Return that tasks cannot share a submission: each is a process."""
+        return Limits(max_array=1)
+
+    def submit(self, token: str, job_file: Path, request: Request) -> tuple[str, ...]:
+        """Start a process for each task. Raises ExecutionError if the system refuses."""
+        return tuple(
+            self._start(TaskName(token=token, index=index), job_file)
+            for index in range(request.tasks)
+        )
+
+    def find(self, token: str, tasks: int) -> tuple[str, ...] | None:
+        """Return the processes that wrote their names beside their job file, None if none did."""
+        paths = [process_path(self._folder, TaskName(token=token, index=i)) for i in range(tasks)]
+        if not all(path.is_file() for path in paths):
+            return None
+        return tuple(path.read_text() for path in paths)
+
+    def reports(self, handles: Mapping[TaskName, str]) -> dict[TaskName, JobReport]:
+        """Return whether each process runs, and how it ended where it was a child of ours."""
+        return {task: self._report(task, handle) for task, handle in handles.items()}
+
+    def stop(self, handles: Mapping[TaskName, str]) -> None:
+        """Send SIGTERM to the processes that still run."""
+        for handle in handles.values():
+            if is_alive(handle):
+                psutil.Process(int(handle.split("/")[1])).send_signal(signal.SIGTERM)
+
+    def _start(self, task: TaskName, job_file: Path) -> str:
+        command = [sys.executable, "-m", "emsearch.worker", str(job_file), str(task.index)]
         try:
-            with log.open("ab") as output:
+            with log_path(self._folder, task).open("ab") as output:
                 child = subprocess.Popen(  # noqa: S603 - our own module
                     command,
                     stdin=subprocess.DEVNULL,
@@ -40,35 +71,19 @@ class LocalExecutor:
                     start_new_session=True,  # Ctrl-C at the coordinator does not reach it
                 )
         except OSError as error:
-            raise ExecutionError(f"cannot start a worker for job {token}: {error}") from error
-        self._children[token] = child
+            raise ExecutionError(f"cannot start a worker for job {task.token}: {error}") from error
+        self._children[task] = child
         return process_name(child.pid)
 
-    def find(self, token: str) -> str | None:
-        """Return the process that wrote its name beside its job file, None if none did."""
-        name = self._folder / token / "process"
-        return name.read_text() if name.is_file() else None
-
-    def reports(self, handles: Mapping[str, str]) -> dict[str, JobReport]:
-        """Return whether each process runs, and how it ended where it was a child of ours."""
-        return {token: self._report(token, handle) for token, handle in handles.items()}
-
-    def stop(self, handles: Mapping[str, str]) -> None:
-        """Send SIGTERM to the processes that still run."""
-        for handle in handles.values():
-            if is_alive(handle):
-                psutil.Process(int(handle.split("/")[1])).send_signal(signal.SIGTERM)
-
-    def _report(self, token: str, handle: str) -> JobReport:
-        child = self._children.get(token)
+    def _report(self, task: TaskName, handle: str) -> JobReport:
+        child = self._children.get(task)
         code = child.poll() if child else None
         if code is None and is_alive(handle):
-            return JobReport(state=JobState.ALIVE)
-        if child := self._children.pop(token, None):
+            return JobReport(state=JobState.ALIVE, word="RUNNING", node=socket.gethostname())
+        if child := self._children.pop(task, None):
             code = child.wait()  # it is over: this reaps it
-        tail = _tail(self._folder / token / "log.txt")
         return JobReport(
-            state=JobState.GONE, cause=_cause(code), detail=f"{_ending(code)}\n{tail}".strip()
+            state=JobState.GONE, ending=_ending(code, log_tail(log_path(self._folder, task)))
         )
 
 
@@ -77,22 +92,26 @@ def _thread_limits(threads: int) -> dict[str, str]:
     return dict.fromkeys(names, str(threads))
 
 
+def _ending(code: int | None, tail: str) -> Ending:
+    return Ending(
+        cause=_cause(code),
+        node=socket.gethostname(),
+        exit_code=code if code is not None and code >= 0 else None,
+        signal=-code if code is not None and code < 0 else None,
+        detail=f"{_words(code)}\n{tail}".strip(),
+    )
+
+
 def _cause(code: int | None) -> Cause:
-    # One that left in order was asked to; one that could not even start its order is at fault.
+    # One that could not even start its order is at fault.
     if code == 0:
-        return Cause.PREEMPTED
+        return Cause.COMPLETED
     return Cause.ERROR if code is not None and code > 0 else Cause.LOST
 
 
-def _ending(code: int | None) -> str:
+def _words(code: int | None) -> str:
     if code is None:
         return "the process is gone"
     if code < 0:
         return f"the process was killed by {signal.Signals(-code).name}"
     return f"the process ended with exit code {code}"
-
-
-def _tail(log: Path, most: int = 2000) -> str:
-    if not log.is_file():
-        return ""
-    return log.read_bytes()[-most:].decode(errors="replace")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from emsearch.records.event import AttemptName
+from emsearch.records.job import TaskName, log_path
 
 __all__ = ["LOG_TAIL", "log_of"]
 
@@ -16,7 +17,7 @@ def log_of(folder: Path, attempt: str) -> str:
     A job runs several orders, one after another; only the attempt's own part is returned.
     """
     name = AttemptName.parse(attempt)
-    path = folder / "jobs" / name.token / "log.txt"
+    path = log_path(folder / "jobs", TaskName(token=name.token, index=name.index))
     if not path.is_file():
         return ""
     with path.open("rb") as log:

@@ -8,15 +8,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from emsearch.execution.executor import Executor, JobState
+from emsearch.execution.executor import Executor, JobReport, JobState, Request
 from emsearch.execution.local import LocalExecutor
 from emsearch.records.files import write_json
+from emsearch.records.job import Entry, JobFile, TaskName
 from emsearch.records.order import Order, ProbeOrder
 from emsearch.records.trial import Cause
 from emsearch.records.version import code_version
 from tests.support.fake_cluster import FakeCluster
 
 Jobs = Callable[[str, float], Path]
+A = TaskName(token="a")
+MOST_TASKS = 3
 
 
 @pytest.fixture
@@ -34,10 +37,27 @@ def jobs(tmp_path: Path) -> Jobs:
         )
         write_json(tmp_path / "orders" / "00000001.json", order.to_dict())
         path = tmp_path / "jobs" / token / "job.json"
-        write_json(path, {"token": token, "orders": [{"order": 1, "generation": 1}]})
+        tasks = tuple((Entry(order=1, generation=task + 1),) for task in range(MOST_TASKS))
+        JobFile(token=token, tasks=tasks).write(path)
         return path
 
     return write
+
+
+def submit(executor: Executor, job_file: Path, tasks: int = 1) -> dict[TaskName, str]:
+    handles = executor.submit("a", job_file, Request(tasks=tasks))
+    return {TaskName(token="a", index=index): handle for index, handle in enumerate(handles)}
+
+
+def end_of(executor: Executor, handles: dict[TaskName, str]) -> JobReport:
+    seen: list[JobReport] = []
+
+    def is_gone() -> bool:
+        seen.append(executor.reports(handles)[A])
+        return seen[-1].state == JobState.GONE
+
+    wait_for(is_gone)
+    return seen[-1]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -51,34 +71,60 @@ class ExecutorContract:
     """What every executor promises. A subclass gives the `executor` fixture."""
 
     def test_a_new_job_is_alive(self, executor: Executor, jobs: Jobs) -> None:
-        handles = {"a": executor.submit("a", jobs("a", 5.0))}
-        assert executor.reports(handles)["a"].state == JobState.ALIVE
+        handles = submit(executor, jobs("a", 5.0))
+        report = executor.reports(handles)[A]
+        assert report.state == JobState.ALIVE
+        assert report.ending is None
         executor.stop(handles)
 
-    def test_a_stopped_job_goes(self, executor: Executor, jobs: Jobs) -> None:
-        handles = {"a": executor.submit("a", jobs("a", 1.0))}
+    def test_each_task_of_an_array_has_a_handle_and_a_report(
+        self, executor: Executor, jobs: Jobs
+    ) -> None:
+        handles = submit(executor, jobs("a", 5.0), MOST_TASKS)
+        assert len(set(handles.values())) == MOST_TASKS
+        assert executor.reports(handles).keys() == handles.keys()
         executor.stop(handles)
-        wait_for(lambda: executor.reports(handles)["a"].state == JobState.GONE)
+
+    def test_a_stopped_job_goes_and_tells_how(self, executor: Executor, jobs: Jobs) -> None:
+        handles = submit(executor, jobs("a", 1.0))
+        executor.stop(handles)
+        report = end_of(executor, handles)
+        assert report.ending is not None
+        assert report.restarted == ()
+
+    def test_one_task_can_be_stopped_without_the_others(
+        self, executor: Executor, jobs: Jobs
+    ) -> None:
+        handles = submit(executor, jobs("a", 30.0), 2)
+        other = TaskName(token="a", index=1)
+        wait_for(lambda: executor.find("a", 2) is not None)
+        executor.stop({A: handles[A]})
+        assert executor.reports(handles)[other].state == JobState.ALIVE
+        executor.stop(handles)
 
     def test_stopping_twice_is_no_error(self, executor: Executor, jobs: Jobs) -> None:
-        handles = {"a": executor.submit("a", jobs("a", 1.0))}
+        handles = submit(executor, jobs("a", 1.0))
         executor.stop(handles)
         executor.stop(handles)
-        wait_for(lambda: executor.reports(handles)["a"].state == JobState.GONE)
+        end_of(executor, handles)
         executor.stop(handles)
 
     def test_a_submitted_job_is_found_by_its_token(self, executor: Executor, jobs: Jobs) -> None:
-        handle = executor.submit("a", jobs("a", 3.0))
-        wait_for(lambda: executor.find("a") is not None)
-        found = executor.find("a")
-        assert found == handle
-        executor.stop({"a": handle})
+        handles = submit(executor, jobs("a", 3.0), 2)
+        wait_for(lambda: executor.find("a", 2) is not None)
+        assert executor.find("a", 2) == tuple(handles.values())
+        executor.stop(handles)
 
     def test_a_job_that_never_was_is_not_found(self, executor: Executor) -> None:
-        assert executor.find("never") is None
+        assert executor.find("never", 1) is None
 
     def test_no_jobs_have_no_reports(self, executor: Executor) -> None:
         assert executor.reports({}) == {}
+
+    def test_limits_allow_at_least_one_task(self, executor: Executor) -> None:
+        limits = executor.limits()
+        assert limits.max_array is None or limits.max_array >= 1
+        assert limits.max_submitted is None or limits.max_submitted >= 1
 
 
 class TestFakeCluster(ExecutorContract):
@@ -99,16 +145,22 @@ class TestLocal(ExecutorContract):
     def test_another_coordinator_sees_the_job_too(
         self, executor: Executor, jobs: Jobs, tmp_path: Path
     ) -> None:
-        handles = {"a": executor.submit("a", jobs("a", 3.0))}
+        handles = submit(executor, jobs("a", 3.0))
         other = LocalExecutor(tmp_path / "jobs", threads=1)
-        assert other.reports(handles)["a"].state == JobState.ALIVE
+        assert other.reports(handles)[A].state == JobState.ALIVE
 
     def test_a_killed_worker_is_lost_and_says_by_what(self, executor: Executor, jobs: Jobs) -> None:
-        handle = executor.submit("a", jobs("a", 30.0))
-        psutil.Process(int(handle.split("/")[1])).kill()
-        wait_for(lambda: executor.reports({"a": handle})["a"].state == JobState.GONE)
-        report = executor.reports({"a": handle})["a"]
-        assert report.cause == Cause.LOST
+        handles = submit(executor, jobs("a", 30.0))
+        psutil.Process(int(handles[A].split("/")[1])).kill()
+        ending = end_of(executor, handles).ending
+        assert ending is not None
+        assert (ending.cause, ending.signal, ending.exit_code) == (Cause.LOST, 9, None)
+        assert "killed by SIGKILL" in ending.detail
+
+    def test_a_worker_that_leaves_in_order_says_so(self, executor: Executor, jobs: Jobs) -> None:
+        ending = end_of(executor, submit(executor, jobs("a", 0.0))).ending
+        assert ending is not None
+        assert (ending.cause, ending.exit_code) == (Cause.COMPLETED, 0)
 
     def test_a_worker_that_cannot_start_is_at_fault_and_shows_its_log(
         self, executor: Executor, tmp_path: Path
@@ -116,17 +168,13 @@ class TestLocal(ExecutorContract):
         job_file = tmp_path / "jobs" / "a" / "job.json"
         job_file.parent.mkdir(parents=True)
         job_file.write_text("no json")
-        handle = executor.submit("a", job_file)
-        wait_for(lambda: not psutil.pid_exists(int(handle.split("/")[1])) or self._over(executor))
-        report = executor.reports({"a": handle})["a"]
-        assert report.state == JobState.GONE
-        assert report.cause == Cause.ERROR
-        assert "JSONDecodeError" in report.detail
-
-    def _over(self, executor: Executor) -> bool:
-        assert isinstance(executor, LocalExecutor)
-        return all(child.poll() is not None for child in executor._children.values())
+        ending = end_of(executor, submit(executor, job_file)).ending
+        assert ending is not None
+        assert (ending.cause, ending.exit_code) == (Cause.ERROR, 1)
+        assert "JSONDecodeError" in ending.detail
 
     def test_it_runs_this_very_python(self, executor: Executor, jobs: Jobs) -> None:
-        handle = executor.submit("a", jobs("a", 3.0))
-        assert psutil.Process(int(handle.split("/")[1])).cmdline()[0] == sys.executable
+        handles = submit(executor, jobs("a", 3.0))
+        process = psutil.Process(int(handles[A].split("/")[1]))
+        wait_for(lambda: bool(process.cmdline()))  # between fork and exec there is none
+        assert process.cmdline()[0] == sys.executable

@@ -20,7 +20,7 @@ from emsearch.coordinator.actions import (
 )
 from emsearch.coordinator.decide import FOLLOWS, MOST_LOST, decide, follow
 from emsearch.coordinator.view import Ended, Job, Plan, TrialView, Tuning, View, Waiting
-from emsearch.execution.executor import JobReport, JobState
+from emsearch.execution.executor import Ending, JobReport, JobState
 from emsearch.records.trial import Cause, OrderState, Stage, TrialState
 
 PLAN = Plan(
@@ -203,7 +203,7 @@ def test_a_job_without_a_handle_is_looked_for() -> None:
 
 
 def test_a_dead_job_is_buried_and_one_that_nobody_can_see_is_not() -> None:
-    gone = JobReport(state=JobState.GONE, cause=Cause.LOST, detail="why")
+    gone = JobReport(state=JobState.GONE, ending=Ending(cause=Cause.LOST, detail="why"))
     unknown = JobReport(state=JobState.UNKNOWN)
     live = (trial(1, None, TrialState.RUNNING),)
     view = replace(SEARCHING, live=live, jobs=(Job(token="a", handle="h", report=gone),))

@@ -7,7 +7,7 @@ from emsearch.reports.logs import LOG_TAIL, log_of
 
 
 def write(folder: Path, text: str) -> None:
-    path = folder / "jobs" / "vnc-1" / "log.txt"
+    path = folder / "jobs" / "vnc-1" / "log-0.txt"
     path.parent.mkdir(parents=True)
     path.write_text(text)
 

@@ -177,7 +177,7 @@ def test_a_trial_shows_its_own_part_of_the_log_as_text(make_study: Make) -> None
         name = connection.exec_driver_sql(
             "SELECT name FROM attempts WHERE order_id = 2 ORDER BY id DESC"
         ).scalar_one()
-    log = folder / "jobs" / name.split(".")[0] / "log.txt"
+    log = folder / "jobs" / name.split(".")[0] / "log-0.txt"
     log.parent.mkdir(parents=True)
     log.write_text("== order 1: train\nfirst\n== order 2: train\n<b>own</b>\n== order 3: x\nlast\n")
     with client_of(ledger, folder) as client:

@@ -7,56 +7,64 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from emsearch.execution.executor import JobReport, JobState
+from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
 from emsearch.records.chance import seed_of
 from emsearch.records.dataset import VolumeRecord
 from emsearch.records.event import AttemptName, EventKind
 from emsearch.records.files import read_json, write_json
+from emsearch.records.job import JobFile, TaskName
 from emsearch.records.order import EnsembleOrder, ImportOrder, Order, TrainOrder
 from emsearch.records.score import Score, Split
 from emsearch.records.trial import Cause
 
-LOSS = JobReport(state=JobState.GONE, cause=Cause.LOST, detail="pulled the plug")
+LOSS = JobReport(state=JobState.GONE, ending=Ending(cause=Cause.LOST, detail="pulled the plug"))
 
 
 class FakeCluster:
     """An executor whose jobs end, or are lost, at `tick`."""
 
+    poll_s = 0.0
+
     def __init__(self, study: Path, failing: frozenset[int] = frozenset()) -> None:
         self._study = study
         self._failing = failing
         """Trials that end with an error, every time."""
-        self.known: dict[str, Path] = {}
-        self.over: set[str] = set()
+        self.known: dict[TaskName, Path] = {}
+        self.over: set[TaskName] = set()
         self.trained: list[tuple[int, int, int]] = []
         """Trial, first step and end of every training that was carried out."""
 
-    def submit(self, token: str, job_file: Path) -> str:
-        self.known[token] = job_file
-        return f"handle of {token}"
+    def limits(self) -> Limits:
+        return Limits()
 
-    def find(self, token: str) -> str | None:
-        return f"handle of {token}" if token in self.known else None
+    def submit(self, token: str, job_file: Path, request: Request) -> tuple[str, ...]:
+        tasks = [TaskName(token=token, index=index) for index in range(request.tasks)]
+        self.known |= dict.fromkeys(tasks, job_file)
+        return tuple(f"handle of {task}" for task in tasks)
 
-    def reports(self, handles: Mapping[str, str]) -> dict[str, JobReport]:
+    def find(self, token: str, tasks: int) -> tuple[str, ...] | None:
+        names = [TaskName(token=token, index=index) for index in range(tasks)]
+        return tuple(f"handle of {task}" for task in names) if names[0] in self.known else None
+
+    def reports(self, handles: Mapping[TaskName, str]) -> dict[TaskName, JobReport]:
         alive = JobReport(state=JobState.ALIVE)
-        return {token: LOSS if token in self.over else alive for token in handles}
+        return {task: LOSS if task in self.over else alive for task in handles}
 
-    def stop(self, handles: Mapping[str, str]) -> None:
+    def stop(self, handles: Mapping[TaskName, str]) -> None:
         self.over.update(handles)
 
     def tick(self, rng: Random, loss: float = 0.0) -> None:
         """Run each job to its end, or lose it with probability `loss` before one of its orders."""
-        for token in sorted(set(self.known) - self.over):
-            for entry in read_json(self.known[token])["orders"]:
+        for task in sorted(set(self.known) - self.over):
+            for entry in JobFile.read(self.known[task]).tasks[task.index]:
                 if rng.random() < loss:
                     break
-                self._run(token, entry["order"])
-            self.over.add(token)
+                self._run(task, entry.order)
+            self.over.add(task)
 
-    def _run(self, token: str, number: int) -> None:
+    def _run(self, task: TaskName, number: int) -> None:
         order = Order.from_dict(read_json(self._study / "orders" / f"{number:08d}.json"))
-        name = AttemptName(token=token, index=0, order=number, restart=0)
+        name = AttemptName(token=task.token, index=task.index, order=number, restart=0)
         says = [(EventKind.STARTED, {"node": "cn1", "pid": 1}), *self._said(order)]
         for i, (kind, facts) in enumerate(says):
             content = {"kind": kind, "at_s": time.time(), "facts": facts}
