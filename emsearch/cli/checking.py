@@ -14,7 +14,7 @@ from emsearch.coordinator.forecast import Forecast, forecast
 from emsearch.records.spec import StudySpec
 from emsearch.volumes.check import VolumeReport, check_dataset
 from emsearch.volumes.forecast import forecast_sampling
-from emsearch.volumes.plan import Drawn
+from emsearch.volumes.realised import Drawn
 
 __all__ = ["print_check"]
 

@@ -152,7 +152,7 @@ class Drawing:
                 repeat=repeat,
                 seed=_trial_seed(self._spec.study.seed, candidate, repeat),
                 until_step=until_step,
-                expected_s=arithmetic["step_s"] * until_step,
+                expected_s=self._spec.training.seconds(until_step, arithmetic["step_s"]),
             )
 
     def _extent(self, origin: Origin) -> tuple[int, int]:

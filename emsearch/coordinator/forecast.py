@@ -128,7 +128,9 @@ class _Costs:
 
     def _training(self, facts: Facts, first: int, end: int) -> float:
         evaluations = sum(first < step <= end for step in self._evaluate_at)
-        stepping = (end - first) * facts.step_s(self._spec.training.batch_size, self._limits)
+        training = self._spec.training
+        step_s = facts.step_s(training.batch_size, self._limits)
+        stepping = training.seconds(end - first, step_s)
         return _START_S + stepping + evaluations * self._forward(facts, self._validation_vx)
 
     def _forward(self, facts: Facts, voxels: int) -> float:

@@ -119,7 +119,10 @@ class OrderWriter:
             horizon=self._spec.search.rungs[-1],
             until_step=facts.until_step,
             evaluate_at=self._evaluate_at,
+            budget=training.budget,
             checkpoint_every_s=training.checkpoint_every_s,
+            keep_plateau=training.keep_plateau,
+            compile=training.compile,
             device=training.device,
         )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from emsearch.records.budget import Budget
 from emsearch.records.candidate import Recipe
 from emsearch.records.dataset import Dataset
 from emsearch.records.sections import BoxRange, DatasetSection, VolumeSection, box_range, z_range
@@ -37,7 +38,14 @@ class TrainOrder:
     """Step at which the trial pauses, or completes where it is the horizon."""
     evaluate_at: tuple[int, ...]
     """Steps after which the network is scored on the validation split, in order."""
+    budget: Budget = Budget.STEPS
+    """What these three count instead of steps."""
+    micro_batch: int | None = None
+    """Patches in memory at once, None for the whole batch: gradients are accumulated."""
     checkpoint_every_s: float = 300.0
+    keep_plateau: bool = False
+    """Whether the state from before the decay outlasts the training, to extend it from."""
+    compile: bool = False
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one."""
 

@@ -3,12 +3,15 @@
 Sections and keys are those of the TOML file. Paths are relative to the file.
 """
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from emsearch.records.candidate import Recipe
+from emsearch.records.budget import Budget, budget_step
+from emsearch.records.candidate import Optimizer, Recipe, Schedule, Weighting
+from emsearch.records.policy import Policy
 
 __all__ = [
     "BoxRange",
@@ -27,6 +30,8 @@ __all__ = [
 ]
 
 Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 BoxRange = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -115,27 +120,56 @@ class TrainingSection(Section):
 
     batch_size: Positive = Recipe().batch_size
     patch_zyx: tuple[Positive, Positive, Positive] = Recipe().patch_zyx
+    optimizer: Optimizer = Recipe().optimizer
     learning_rate: Annotated[float, Field(gt=0)] = Recipe().learning_rate
-    weight_decay: Annotated[float, Field(ge=0)] = Recipe().weight_decay
-    dice_weight: Annotated[float, Field(ge=0, le=1)] = Recipe().dice_weight
-    class_balance: Annotated[float, Field(ge=0, le=1)] = Recipe().class_balance
-    augmentation: Annotated[float, Field(ge=0)] = Recipe().augmentation
+    weight_decay: NotNegative = Recipe().weight_decay
+    momentum: Share = Recipe().momentum
+    schedule: Schedule = Recipe().schedule
+    warmup: Share = Recipe().warmup
+    decay: Share = Recipe().decay
+    gradient_clip: Annotated[float, Field(gt=0)] = Recipe().gradient_clip
+    ema_decay: Share = Recipe().ema_decay
+    dice_weight: Share = Recipe().dice_weight
+    focal: NotNegative = Recipe().focal
+    miss_weight: Share = Recipe().miss_weight
+    weighting: Weighting = Recipe().weighting
+    class_balance: Share = Recipe().class_balance
+    weight_floor: Share = Recipe().weight_floor
+    edge_weight: NotNegative = Recipe().edge_weight
+    edge_sigma_vx: Annotated[float, Field(ge=0.1, le=100)] = Recipe().edge_sigma_vx
+    deep_supervision: NotNegative = Recipe().deep_supervision
+    augmentation: NotNegative = Recipe().augmentation
+    policy: dict[str, NotNegative] = {}
+    """Strength of single augmentations, such as elastic = 0.5; those not named have 1."""
+    budget: Budget = Budget.STEPS
+    """What `search.rungs` count."""
     evaluations: Positive = 4
     """How often a full training is scored on validation, besides the rungs."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 300.0
+    keep_plateau: bool = False
+    """Keep of each finished training the state from before its decay, to extend it from."""
+    compile: bool = False
+    """Compile networks: pays for long trainings on a GPU, where all patches have one shape."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @field_validator("policy")
+    @classmethod
+    def _check_policy(cls, policy: dict[str, float]) -> dict[str, float]:
+        known = [field.name for field in fields(Policy)]
+        if unknown := sorted({*policy} - {*known}):
+            raise ValueError(f"no augmentation {unknown[0]!r}; known: {', '.join(known)}")
+        return policy
 
     def recipe(self) -> Recipe:
         """Return the recipe that every random candidate is trained with."""
-        return Recipe(
-            batch_size=self.batch_size,
-            patch_zyx=self.patch_zyx,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            dice_weight=self.dice_weight,
-            class_balance=self.class_balance,
-            augmentation=self.augmentation,
-        )
+        named = {field.name for field in fields(Recipe)} - {"policy"}
+        return Recipe(**{name: getattr(self, name) for name in named}, policy=Policy(**self.policy))
+
+    def seconds(self, amount: float, step_s: float) -> float:
+        """Return the seconds that `amount` of the budget takes at `step_s` a step."""
+        if self.budget == Budget.SECONDS:
+            return amount
+        return step_s * amount / budget_step(self.budget, self.recipe())
 
 
 class SearchSection(Section):
@@ -146,7 +180,8 @@ class SearchSection(Section):
     repeats: Positive = 2
     """Trainings of each with different seeds."""
     rungs: Annotated[tuple[Positive, ...], Field(min_length=1)] = (2_000, 10_000)
-    """Training steps at which candidates are compared; the last is a full training."""
+    """Training steps (or what `training.budget` says) at which candidates are compared; the last is
+    a full training."""
     keep: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Part of the candidates that goes on from a rung."""
 

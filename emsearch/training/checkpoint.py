@@ -1,7 +1,7 @@
 """Checkpoints: whole or absent, named by their step, found whichever attempt wrote them."""
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,42 +9,53 @@ import torch
 
 from emsearch.records.files import replacing
 
-__all__ = ["drop_checkpoints", "load_newest", "save_checkpoint"]
+__all__ = ["CHECKPOINT", "PLATEAU", "drop_checkpoints", "load_newest", "save_checkpoint"]
 
 _UNREADABLE = (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError)
 
 
-def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
-    """Write `state` as the checkpoint of `step` into `folder`, then drop the folder's older ones.
+CHECKPOINT = "checkpoint"
+PLATEAU = "plateau"
+"""The state from before the decay, from which a training can be extended."""
+
+
+def save_checkpoint(
+    folder: Path, step: int, state: Mapping[str, Any], kind: str = CHECKPOINT
+) -> Path:
+    """Write `state` as the checkpoint of `step` into `folder`, then drop older ones of its kind.
 
     A reader finds it whole or not at all; until it is whole, the older one stays.
     """
-    path = folder / f"checkpoint-{step:09d}.pt"
+    path = folder / f"{kind}-{step:09d}.pt"
     with replacing(path) as scratch:
         torch.save(dict(state), scratch)
-    for old in folder.glob("checkpoint-*.pt"):
+    for old in folder.glob(f"{kind}-*.pt"):
         if old != path:
             old.unlink(missing_ok=True)
     return path
 
 
-def load_newest(attempts: Path, device: torch.device) -> dict[str, Any] | None:
+def load_newest(
+    attempts: Path, device: torch.device, can_use: Callable[[Mapping[str, Any]], bool] = bool
+) -> dict[str, Any] | None:
     """Return the state with the highest step that any attempt's folder below `attempts` holds.
 
-    One that cannot be read is passed over for the next; None where none can.
+    One that cannot be read, or that `can_use` refuses, is passed over for the next; None where none
+    is left.
     """
-    paths = sorted(attempts.glob("*/checkpoint-*.pt"), key=lambda path: path.name, reverse=True)
-    for path in paths:
+    paths = [path for kind in (CHECKPOINT, PLATEAU) for path in attempts.glob(f"*/{kind}-*.pt")]
+    for path in sorted(paths, key=lambda path: path.stem.partition("-")[2], reverse=True):
         try:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         except _UNREADABLE:
             continue
-        return state
+        if can_use(state):
+            return state
     return None
 
 
 def drop_checkpoints(folder: Path) -> None:
     """Remove the checkpoints in `folder`, and scratch files that a killed writer left there."""
-    for pattern in ("checkpoint-*.pt", ".checkpoint-*"):
+    for pattern in ("checkpoint-*.pt", ".checkpoint-*", ".plateau-*"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)

@@ -28,10 +28,21 @@ from emsearch.records.order import TrainOrder, tree_of
 from emsearch.records.score import Score, Split
 from emsearch.records.trial import Cause
 from emsearch.training.batches import Batches, open_batches
-from emsearch.training.checkpoint import drop_checkpoints, load_newest, save_checkpoint
-from emsearch.training.loss import SegmentationLoss, class_weights
+from emsearch.training.best import Best
+from emsearch.training.checkpoint import (
+    CHECKPOINT,
+    PLATEAU,
+    drop_checkpoints,
+    load_newest,
+    save_checkpoint,
+)
+from emsearch.training.loss import SegmentationLoss
+from emsearch.training.memory import telling_memory
+from emsearch.training.pace import Pace
 from emsearch.training.provenance import provenance
+from emsearch.training.schedule import plateau_end
 from emsearch.training.training import Training
+from emsearch.training.weights import VoxelWeights
 
 __all__ = ["run_trial"]
 
@@ -41,18 +52,18 @@ _LOOK_EVERY = 10  # steps between looks at the loss, each of which waits for the
 def run_trial(task: TrainOrder, post: Post) -> Outcome:
     """Train until `task.until_step` and return how that ended.
 
-    Raises DivergedError and CollapsedError, facts about the candidate, and what torch raises where
-    memory runs out.
+    Raises DivergedError and CollapsedError, facts about the candidate, and torch.OutOfMemoryError
+    or MemoryError where memory runs out.
     """
     attempts = post.folder.parent
-    if (told := _finished(attempts)) is not None:
+    if (told := _finished(attempts, task.horizon)) is not None:
         post.evaluated(told["evaluated"])
         return Outcome(cause=Cause.COMPLETED, facts=told["facts"])
     device = pick_device(task.device)
-    write_json(post.folder / "provenance.json", provenance(task, device))
-    with reproducible(device), open_batches(task, post.study, device) as batches:
+    with telling_memory(), reproducible(device), open_batches(task, post.study, device) as batches:
+        write_json(post.folder / "provenance.json", provenance(task, device))
         trial = _Trial(task=task, post=post, training=_begin(task, batches, device))
-        trial.resume(load_newest(attempts, device))
+        trial.resume(load_newest(attempts, device, trial.can_use), batches)
         return trial.carry_on(batches, _Validation.of(task, trial.training, post.study, device))
 
 
@@ -63,90 +74,137 @@ class _Trial:
     task: TrainOrder
     post: Post
     training: Training
+    best: Best = field(default_factory=Best)
     evaluated: dict[str, Any] = field(default_factory=dict)
     """What was said at the last evaluation."""
     train_s: float = 0.0
     """Seconds of training and evaluation, in all attempts that led here."""
     first_step: int = 0
-    """Steps that this attempt found taken."""
+    """Budget that this attempt found spent."""
     _since_s: float = field(default_factory=time.monotonic)
     _saved_s: float = field(default_factory=time.monotonic)
 
-    def resume(self, state: Mapping[str, Any] | None) -> None:
+    def can_use(self, state: Mapping[str, Any]) -> bool:
+        """Return whether a checkpoint leads to this horizon.
+
+        One of a shorter training does where it lies before that one's decay.
+        """
+        same = bool(state["horizon"] == self.task.horizon)
+        return same or state["done"] <= plateau_end(state["horizon"], self.task.recipe)
+
+    def resume(self, state: Mapping[str, Any] | None, batches: Batches) -> None:
         """Go on from a checkpoint's state, and say its last evaluation again."""
         if state is None:
             return
         self.training.load_state_dict(state["training"])
-        self.first_step = self.training.step
+        self.training.pace.seconds = state["seconds"]
+        self.best.load_state_dict(state["best"])
+        batches.drawn.load_state_dict(state["drawn"])
+        self.first_step = int(self.training.pace.done)
         self.train_s = state["train_s"]
         self.evaluated = state["evaluated"]
         if self.evaluated:
             self.post.evaluated(self.evaluated)
 
     def carry_on(self, batches: Batches, validation: "_Validation") -> Outcome:
-        """Train to the order's step, or until there is a reason to leave."""
-        task, training = self.task, self.training
-        while training.step < task.until_step:
+        """Train to the order's end, or until there is a reason to leave."""
+        task, pace = self.task, self.training.pace
+        while pace.done < task.until_step:
             if (cause := self.post.stop_cause()) is not None:
-                return self._leave(cause, {"step": training.step})
-            training.advance(*batches(training.step))
-            self.post.progress(training.step, task.until_step)
-            if training.step in task.evaluate_at or training.step == task.until_step:
-                self._evaluate(validation)
-            elif training.step % _LOOK_EVERY == 0:
-                training.mean_loss()
-            if time.monotonic() - self._saved_s > task.checkpoint_every_s and not self._save():
+                return self._leave(cause, {"step": int(pace.done)}, batches)
+            mark = self._advance(batches)
+            if mark is not None:
+                self._evaluate(validation, mark, batches)
+            if self._ends_plateau() and not self._save(batches, PLATEAU):
                 return _SUPERSEDED
-        if not self.evaluated or self.evaluated["step"] != training.step:
-            self._evaluate(validation)
+            if time.monotonic() - self._saved_s > task.checkpoint_every_s and not self._save(
+                batches
+            ):
+                return _SUPERSEDED
+        if not self.evaluated or self.evaluated["step"] != task.until_step:
+            self._evaluate(validation, task.until_step, batches)
         if task.until_step < task.horizon:
             facts = {name: self.evaluated[name] for name in ("step", "score", "train_s")}
-            return self._leave(Cause.PAUSED, facts)
+            return self._leave(Cause.PAUSED, facts, batches)
         return self._finish()
 
-    def _evaluate(self, validation: "_Validation") -> None:
+    def _advance(self, batches: Batches) -> int | None:
+        """Take a step; return the mark at which to evaluate that it reached, None for none."""
+        task, training = self.task, self.training
+        before, began_s = training.pace.done, time.monotonic()
+        training.advance(*batches(training.step))
+        if training.step % _LOOK_EVERY == 0:
+            training.mean_loss()
+        training.pace.seconds += time.monotonic() - began_s
+        done = training.pace.done
+        self.post.progress(min(int(done), task.until_step), task.until_step)
+        marks = sorted({*task.evaluate_at, task.until_step})
+        return next((mark for mark in reversed(marks) if before < mark <= done), None)
+
+    def _ends_plateau(self) -> bool:
+        """Return whether the next step is the first whose rate depends on the horizon."""
+        pace = self.training.pace
+        end = plateau_end(pace.horizon, self.task.recipe)
+        return self.task.keep_plateau and pace.done <= end < pace.done + pace.step
+
+    def _evaluate(self, validation: "_Validation", mark: int, batches: Batches) -> None:
         loss = self.training.mean_loss()
         self.training.forget_loss()
         confusion_KK = validation.look(self.training)
+        drawn = batches.drawn.drawn()
         self.evaluated = {
-            "step": self.training.step,
+            "step": mark,
+            "steps": self.training.step,
             "score": _as_json(score(confusion_KK, Split.VALIDATION)),
             "loss": loss,
             "train_s": self._seconds(),
+            "sampled_K": list(drawn.fractions_K),
+            "seen_K": list(drawn.seen_K),
         }
+        self.best.see(self.evaluated, self.training.average.network)
         self.post.evaluated(self.evaluated)
 
-    def _leave(self, cause: Cause, facts: Mapping[str, Any]) -> Outcome:
+    def _leave(self, cause: Cause, facts: Mapping[str, Any], batches: Batches) -> Outcome:
         facts = {"first_step": self.first_step, **facts}
-        return Outcome(cause=cause, facts=facts) if self._save() else _SUPERSEDED
+        return Outcome(cause=cause, facts=facts) if self._save(batches) else _SUPERSEDED
 
-    def _save(self) -> bool:
+    def _save(self, batches: Batches, kind: str = CHECKPOINT) -> bool:
         """Write a checkpoint; False where another attempt has come to count."""
         self.training.mean_loss()  # no checkpoint of a training that has diverged
         if not self.post.holds_claim():
             return False
         state = {
+            "horizon": self.task.horizon,
+            "done": self.training.pace.done,
+            "seconds": self.training.pace.seconds,
             "training": self.training.state_dict(),
+            "best": self.best.state_dict(),
+            "drawn": batches.drawn.state_dict(),
             "evaluated": self.evaluated,
             "train_s": self._seconds(),
         }
-        save_checkpoint(self.post.folder, self.training.step, state)
-        self._saved_s = time.monotonic()
+        save_checkpoint(self.post.folder, self.training.step, state, kind)
+        if kind == CHECKPOINT:
+            self._saved_s = time.monotonic()
         return True
 
     def _finish(self) -> Outcome:
-        """Leave the averaged weights and the result, then drop the checkpoint."""
+        """Leave the best averaged weights and the result, then drop the checkpoint."""
         if not self.post.holds_claim():
             return _SUPERSEDED
         weights = self.post.folder / "weights.pt"
         with replacing(weights) as scratch:
-            torch.save(self.training.average.network.state_dict(), scratch)
+            torch.save(self.best.weights, scratch)
         facts = {
             "first_step": self.first_step,
             **self.evaluated,
+            "score": self.best.evaluated["score"],
+            "best_step": self.best.evaluated["step"],
+            "micro_batch": self.training.micro_batch_facts,
             "weights": weights.relative_to(self.post.study).as_posix(),
         }
-        write_json(self.post.folder / "result.json", {"facts": facts, "evaluated": self.evaluated})
+        result = {"horizon": self.task.horizon, "facts": facts, "evaluated": self.evaluated}
+        write_json(self.post.folder / "result.json", result)
         drop_checkpoints(self.post.folder)
         return Outcome(cause=Cause.COMPLETED, facts=facts)
 
@@ -189,7 +247,10 @@ class _Validation:
             raise DivergedError(f"weights are not finite at step {training.step}")
         confusion_KK = confusion_on(self.parts, self.predictor)
         predicted_K, true_K = confusion_KK.sum(0) > 0, confusion_KK.sum(1) > 0
-        if 2 * training.step >= training.horizon and predicted_K.sum() == 1 < true_K.sum():
+        if (
+            2 * training.pace.done >= training.pace.horizon
+            and predicted_K.sum() == 1 < true_K.sum()
+        ):
             only = int(np.flatnonzero(predicted_K)[0])
             raise CollapsedError(
                 f"at step {training.step} the network sees class {only} everywhere; "
@@ -206,11 +267,12 @@ def _as_json(found: Score) -> dict[str, Any]:
     return {**asdict(found), "split": found.split.value, "iou_K": list(found.iou_K)}
 
 
-def _finished(attempts: Path) -> dict[str, Any] | None:
+def _finished(attempts: Path, horizon: int) -> dict[str, Any] | None:
     """Return the result that an attempt left which was killed before it could tell it."""
     for path in sorted(attempts.glob("*/result.json")):
         told: dict[str, Any] = read_json(path)
-        return told
+        if told["horizon"] == horizon:  # else it was extended since
+            return told
     return None
 
 
@@ -218,6 +280,11 @@ def _begin(task: TrainOrder, batches: Batches, device: torch.device) -> Training
     """Return the training at step 0."""
     classes = len(task.dataset.classes)
     network = place(build(tree_of(task), 1, classes, seed_of("weights", task.seed)), device)
-    weight_K = class_weights(batches.sampler.fractions_K, task.recipe.class_balance)
-    loss = SegmentationLoss(weight_K=weight_K.to(device), dice_weight=task.recipe.dice_weight)
-    return Training(network, loss, task.recipe, task.horizon, task.seed)
+    weights = VoxelWeights.of(task.recipe, batches.sampler.fractions_K, device)
+    loss = SegmentationLoss.of(task.recipe, weights)
+    pace = Pace.of(task.horizon, task.recipe, task.budget)
+    training = Training(network, loss, task.recipe, pace, task.seed)
+    training.micro_batch = task.micro_batch
+    if task.compile:
+        training.compile()
+    return training

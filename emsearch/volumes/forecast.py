@@ -13,7 +13,8 @@ from emsearch.records.spec import StudySpec
 from emsearch.volumes.dataset import OpenVolume
 from emsearch.volumes.formats import open_array
 from emsearch.volumes.labels import LabelReading
-from emsearch.volumes.plan import Drawn, PatchPlan
+from emsearch.volumes.plan import PatchPlan
+from emsearch.volumes.realised import Drawn
 from emsearch.volumes.stack import Stack, boxes_of
 
 __all__ = ["forecast_sampling"]

@@ -4,7 +4,6 @@ Axes: B batch, K class, Z Y X voxels.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,25 +11,14 @@ from numpy.typing import NDArray
 from emsearch.records.score import Split
 from emsearch.volumes.class_index import index_classes
 from emsearch.volumes.dataset import IGNORE, OpenVolume, Region
+from emsearch.volumes.realised import Drawn, Realised
 
-__all__ = ["RARE", "Drawn", "PatchPlan"]
+__all__ = ["RARE", "PatchPlan"]
 
 RARE = 0.01
 """A class that takes a smaller part of the training labels gets patches of its own."""
 
 Labels = NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
-    """What some batches hold."""
-
-    fractions_K: tuple[float, ...]
-    """Part of the annotated voxels that each class takes."""
-    seen_K: tuple[float, ...]
-    """Part of the batches in which each class is seen."""
-    annotated: float
-    """Part of the voxels that is annotated and for training."""
 
 
 class PatchPlan:
@@ -82,21 +70,11 @@ class PatchPlan:
 
     def drawn(self, steps: Iterable[int]) -> Drawn:
         """Return what the batches of some steps hold, before augmentation."""
-        classes = len(self.fractions_K)
-        counts_BK = np.array([self._counts(step) for step in steps]).reshape(-1, classes + 1)
-        total_K = counts_BK.sum(axis=0)
-        annotated = int(total_K[1:].sum())
-        return Drawn(
-            fractions_K=tuple((total_K[1:] / max(annotated, 1)).tolist()),
-            seen_K=tuple((counts_BK[:, 1:] > 0).mean(axis=0).tolist()),
-            annotated=annotated / max(int(total_K.sum()), 1),
-        )
-
-    def _counts(self, step: int) -> NDArray[np.int64]:
-        """Return the voxels that are ignored, and those of each class, in a batch."""
-        labels = [self.labels(volume, region) for volume, region in self.regions(step)]
-        values = np.concatenate([patch.reshape(-1) for patch in labels])
-        return np.bincount(values - IGNORE, minlength=len(self.fractions_K) + 1)
+        realised = Realised(len(self.fractions_K))
+        for step in steps:
+            labels = [self.labels(volume, region) for volume, region in self.regions(step)]
+            realised.add(np.concatenate([patch.reshape(-1) for patch in labels]))
+        return realised.drawn()
 
     def _classes_to_show(self, step: int, rng: np.random.Generator) -> list[int]:
         """Return for each patch of the batch a class that is to be in it."""

@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from emsearch.records.files import replacing
-from emsearch.volumes.augment import GREY, Policy, augment
+from emsearch.records.policy import Policy
+from emsearch.volumes.augment import GREY, augment
 from emsearch.volumes.augment_geometry import warp
 from emsearch.volumes.chance import Chance
 

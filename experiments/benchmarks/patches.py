@@ -30,7 +30,8 @@ import torch
 
 from emsearch.records.dataset import Dataset
 from emsearch.records.order import ImportOrder
-from emsearch.volumes.augment import PROBABILITY, Policy, augment
+from emsearch.records.policy import Policy
+from emsearch.volumes.augment import PROBABILITY, augment
 from emsearch.volumes.importing import import_volume
 from emsearch.volumes.phantom import CLASSES, VOXEL_NM, phantom
 from emsearch.volumes.sample import PatchSampler

@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional
 
 from emsearch.errors import SpecError
-from emsearch.training.loss import SegmentationLoss, class_weights
+from emsearch.training.loss import SegmentationLoss
+from emsearch.training.weights import VoxelWeights, class_weights
 
 
 def _batch() -> tuple[torch.Tensor, torch.Tensor]:
@@ -20,14 +21,16 @@ def test_cross_entropy_agrees_with_torch(balance: float) -> None:
     logits_BKZYX, labels_BZYX = _batch()
     weight_K = class_weights([70, 20, 10], balance)
     expected = functional.cross_entropy(logits_BKZYX, labels_BZYX, weight_K, ignore_index=-1)
-    found = SegmentationLoss(weight_K=weight_K, dice_weight=0)(logits_BKZYX, labels_BZYX)
+    found = SegmentationLoss(weights=VoxelWeights(weight_K=weight_K), dice_weight=0)(
+        logits_BKZYX, labels_BZYX
+    )
     assert found == pytest.approx(expected)
 
 
 def test_a_perfect_prediction_loses_nothing_and_a_wrong_one_all() -> None:
     _, labels_BZYX = _batch()
     true_BKZYX = functional.one_hot(labels_BZYX.clamp_min(0), 3).movedim(-1, 1)
-    loss = SegmentationLoss(weight_K=torch.ones(3), dice_weight=1)
+    loss = SegmentationLoss(weights=VoxelWeights(weight_K=torch.ones(3)), dice_weight=1)
     assert loss(40.0 * true_BKZYX, labels_BZYX) == pytest.approx(0, abs=1e-6)
     assert loss(-40.0 * true_BKZYX, labels_BZYX) > 0.9
 
@@ -35,7 +38,7 @@ def test_a_perfect_prediction_loses_nothing_and_a_wrong_one_all() -> None:
 @pytest.mark.parametrize("dice_weight", [0.0, 0.5, 1.0])
 def test_ignored_voxels_have_no_loss_and_no_gradient(dice_weight: float) -> None:
     logits_BKZYX, labels_BZYX = _batch()
-    loss = SegmentationLoss(weight_K=torch.ones(3), dice_weight=dice_weight)
+    loss = SegmentationLoss(weights=VoxelWeights(weight_K=torch.ones(3)), dice_weight=dice_weight)
     ignored_BKZYX = (labels_BZYX < 0).unsqueeze(1).expand_as(logits_BKZYX)
     other_BKZYX = torch.where(ignored_BKZYX, logits_BKZYX + 7, logits_BKZYX).requires_grad_()
     found = loss(other_BKZYX, labels_BZYX)
@@ -47,7 +50,7 @@ def test_ignored_voxels_have_no_loss_and_no_gradient(dice_weight: float) -> None
 
 def test_a_batch_without_a_label_has_loss_zero() -> None:
     logits_BKZYX, labels_BZYX = _batch()
-    loss = SegmentationLoss(weight_K=torch.ones(3), dice_weight=0.5)
+    loss = SegmentationLoss(weights=VoxelWeights(weight_K=torch.ones(3)), dice_weight=0.5)
     assert loss(logits_BKZYX, torch.full_like(labels_BZYX, -1)) == 0
 
 
@@ -55,7 +58,9 @@ def test_dice_is_the_mean_of_the_classes_that_the_batch_holds() -> None:
     labels_BZYX = torch.tensor([0, 0, 1, 1]).view(1, 1, 1, 4)
     predicted = torch.tensor([0, 0, 0, 1])  # class 0: 2*2/(3+2); class 1: 2*1/(1+2)
     logits_BKZYX = 60.0 * functional.one_hot(predicted, 3).T.reshape(1, 3, 1, 1, 4)
-    loss = SegmentationLoss(weight_K=torch.ones(3), dice_weight=1)(logits_BKZYX, labels_BZYX)
+    loss = SegmentationLoss(weights=VoxelWeights(weight_K=torch.ones(3)), dice_weight=1)(
+        logits_BKZYX, labels_BZYX
+    )
     smooth = [(4 + 1) / (5 + 1), (2 + 1) / (3 + 1)]
     assert loss == pytest.approx(1 - sum(smooth) / 2, abs=1e-6)
 

@@ -10,7 +10,9 @@ from emsearch.networks.crf import CrfRnn
 from emsearch.networks.hybrid import StagedLogits
 from emsearch.records.candidate import Recipe
 from emsearch.training.loss import SegmentationLoss
+from emsearch.training.pace import Pace
 from emsearch.training.training import Training
+from emsearch.training.weights import VoxelWeights
 from emsearch.trees.arithmetic import Limits, Target
 from emsearch.trees.sample import draw
 from emsearch.trees.space import make_space
@@ -28,8 +30,9 @@ def _training(*, dropout: float = 0.2, recipe: Recipe | None = None) -> Training
             nn.Dropout3d(dropout),
             nn.Conv3d(6, 2, 1),
         )
-    loss = SegmentationLoss(weight_K=torch.ones(2), dice_weight=0.5)
-    return Training(network, loss, recipe or Recipe(learning_rate=1e-2), HORIZON, seed=7)
+    loss = SegmentationLoss(weights=VoxelWeights(weight_K=torch.ones(2)), dice_weight=0.5)
+    recipe = recipe or Recipe(learning_rate=1e-2)
+    return Training(network, loss, recipe, Pace.of(HORIZON, recipe), seed=7)
 
 
 def _batch(step: int) -> tuple[Tensor, Tensor]:
@@ -79,7 +82,7 @@ def test_dropout_differs_from_step_to_step_and_from_seed_to_seed() -> None:
     assert not _same(first._output(_batch(0)[0]), second._output(_batch(0)[0]))
     before = first._output(_batch(0)[0])
     assert _same(first._output(_batch(0)[0]), before)
-    first.step += 1
+    first.pace.steps += 1
     assert not _same(first._output(_batch(0)[0]), before)
 
 
@@ -151,8 +154,11 @@ def _two_stages() -> Training:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = Staged()
-    loss = SegmentationLoss(weight_K=torch.tensor([1.0, 3.0]), dice_weight=0.5)
-    return Training(network, loss, Recipe(learning_rate=1e-2), HORIZON, seed=7)
+    loss = SegmentationLoss(
+        weights=VoxelWeights(weight_K=torch.tensor([1.0, 3.0])), dice_weight=0.5
+    )
+    recipe = Recipe(learning_rate=1e-2)
+    return Training(network, loss, recipe, Pace.of(HORIZON, recipe), seed=7)
 
 
 def test_the_first_of_two_stages_has_a_loss_of_its_own() -> None:
@@ -192,8 +198,9 @@ def _with_crf() -> Training:
     target = Target(classes=2, patch_zyx=(4, 16, 16), voxel_nm=(40.0, 10.0, 10.0))
     space = make_space(["hybrid_2d3d_crf"], {})
     tree = draw(space, 0, 0, target, Limits(max_parameters=60_000)).tree
-    loss = SegmentationLoss(weight_K=torch.ones(2), dice_weight=0.5)
-    return Training(build(tree, 1, 2, seed=0), loss, Recipe(), HORIZON, seed=7)
+    loss = SegmentationLoss(weights=VoxelWeights(weight_K=torch.ones(2)), dice_weight=0.5)
+    recipe = Recipe()
+    return Training(build(tree, 1, 2, seed=0), loss, recipe, Pace.of(HORIZON, recipe), seed=7)
 
 
 def _crf_batch(step: int) -> tuple[Tensor, Tensor]:

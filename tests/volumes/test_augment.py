@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from emsearch.errors import SpecError
-from emsearch.volumes.augment import GREY, PROBABILITY, Policy, augment
+from emsearch.records.policy import Policy
+from emsearch.volumes.augment import GREY, PROBABILITY, augment
 from emsearch.volumes.augment_geometry import mirror_and_turn, warp
 from emsearch.volumes.chance import Chance
 from emsearch.volumes.sheet import augmented_alone
