@@ -10,6 +10,7 @@ import pytest
 from emsearch.coordinator.folder import create_study, open_study
 from emsearch.coordinator.reopen import reopen
 from emsearch.coordinator.serve import Coordinator
+from emsearch.execution.executor import Request
 from emsearch.ledger import listings, queries
 from emsearch.ledger.store import Ledger
 from emsearch.records.spec import StudySpec
@@ -37,8 +38,8 @@ class Mortal:
             raise Killed
         return getattr(self._inner, name)
 
-    def _submit_and_die(self, token: str, job_file: Path) -> str:
-        self._inner.submit(token, job_file)
+    def _submit_and_die(self, token: str, job_file: Path, request: Request) -> None:
+        self._inner.submit(token, job_file, request)
         raise Killed
 
 
