@@ -6,6 +6,7 @@ import typer
 
 from emsearch.cli.asking import leaderboard, query, report, show, status, web
 from emsearch.cli.segmenting import segment
+from emsearch.cli.steering import cancel, extend, pause, watch
 from emsearch.cli.studies import check, init, launch, resume
 from emsearch.cli.trees import app as trees
 from emsearch.cli.volumes import app as volumes
@@ -40,7 +41,7 @@ def _common(
 
 
 COMMANDS = (
-    *(init, check, launch, resume),
+    *(init, check, launch, resume, watch, pause, cancel, extend),
     *(status, leaderboard, show, query, report, web),
     segment,
 )

@@ -26,7 +26,9 @@ def print_ending(ledger: Ledger, folder: Path, page: Path) -> None:
     print_listing(entries, columns=COLUMNS, empty="no candidate was trained")
     console = Console()
     if study.paused_why:
-        word = "failed" if study.stage == Stage.FAILED else "is paused"
+        word = {Stage.FAILED: "failed", Stage.CANCELLED: "was cancelled"}.get(
+            Stage(study.stage), "is paused"
+        )
         console.print(f"\n[red]The study {word}:[/red] {escape(study.paused_why)}", soft_wrap=True)
         console.print(f"Mend what is wrong, then: emsearch resume {folder}", soft_wrap=True)
     if rivals:

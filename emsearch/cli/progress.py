@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -13,10 +14,12 @@ from rich.text import Text
 
 from emsearch.ledger import queries
 from emsearch.ledger.store import Ledger
+from emsearch.records.trial import ENDED, Stage
 from emsearch.reports.leaderboard import Entry, leaderboard
 from emsearch.reports.status import Status, status
+from emsearch.reports.study import open_study
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "follow"]
 
 _EVERY_S = 0.5
 _LINE_EVERY_S = 20.0
@@ -61,6 +64,28 @@ class Progress:
             self._live.update(_panel(where, best), refresh=True)
         else:
             self._console.print(_line(where, best), highlight=False, soft_wrap=True)
+
+
+def follow(folder: Path, every_s: float) -> bool:
+    """Show how far a study is until it ends or nothing of it runs; return whether it finished."""
+    with open_study(folder) as study, Progress(study.ledger) as progress:
+        while True:
+            where = study.status()
+            progress.show()
+            if where.stage in ENDED or not where.coordinator:
+                break
+            time.sleep(every_s)
+    console = Console()
+    console.print(f"{where.name}: {where.stage}", highlight=False, soft_wrap=True)
+    if where.paused_why:
+        console.print(where.paused_why, highlight=False, soft_wrap=True)
+    if where.stage not in ENDED:
+        console.print(
+            f"No coordinator holds it. Go on: emsearch resume {folder}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return where.stage == Stage.FINISHED
 
 
 def clock(seconds: float) -> str:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emsearch.records.under import Under
+
 if TYPE_CHECKING:
     from emsearch.ledger.store import Ledger
     from emsearch.records.spec import StudySpec
@@ -13,6 +15,13 @@ __all__ = ["check", "init", "launch", "resume"]
 
 StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The study file (TOML).")]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The study's folder.")]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Leave the coordinator running, and return.")
+]
+UnderOption = Annotated[
+    Under | None,
+    typer.Option(help="Detached: as a Slurm job (default on Slurm), under nohup or tmux."),
+]
 
 
 def init(
@@ -49,8 +58,10 @@ def launch(
     folder: Annotated[
         Path | None, typer.Option(help="Where the study goes; default runs/NAME.")
     ] = None,
+    detach: Detach = False,
+    under: UnderOption = None,
 ) -> None:
-    """Begin a study and stay with it until it ends; `resume` goes on where it was left."""
+    """Begin a study and stay with it until it ends; with --detach, give the shell back."""
     from emsearch.coordinator.folder import create_study
     from emsearch.coordinator.forecast import forecast
     from emsearch.records.spec import read_spec
@@ -60,33 +71,76 @@ def launch(
     shapes_zyx = [volume.shape_zyx for volume in check_dataset(spec)]
     forecast(spec, shapes_zyx)  # refuses a space in which no study can be drawn
     place = folder or Path("runs") / spec.study.name
-    _run(create_study(place, spec, file), spec, place)
+    ledger = create_study(place, spec, file)
+    if detach or under:
+        _detach(ledger, spec, place, under)
+    else:
+        _attend(ledger, spec, place)
 
 
-def resume(folder: Folder) -> None:
-    """Go on with a study that was left, stopped or killed."""
+def resume(
+    folder: Folder,
+    detach: Detach = False,
+    under: UnderOption = None,
+    unattended: Annotated[bool, typer.Option("--unattended", hidden=True)] = False,
+) -> None:
+    """Go on with a study that was left, stopped, paused, cancelled or killed."""
     from emsearch.coordinator.folder import open_study
 
     ledger, spec = open_study(folder)
-    _run(ledger, spec, folder)
+    if detach or under:
+        _detach(ledger, spec, folder, under)
+    else:
+        _attend(ledger, spec, folder, unattended=unattended)
 
 
-def _run(ledger: "Ledger", spec: "StudySpec", folder: Path) -> None:
+def _detach(ledger: "Ledger", spec: "StudySpec", folder: Path, under: "Under | None") -> None:
+    """Hand the study to a coordinator that outlives the shell."""
+    from emsearch.coordinator.detach import detach
+
+    if not _resumed_by_holder(ledger, folder):
+        typer.echo(detach(ledger, spec, folder.resolve(), under))
+    typer.echo(f"Look at it from any host that sees the folder: emsearch watch {folder}")
+
+
+def _attend(ledger: "Ledger", spec: "StudySpec", folder: Path, *, unattended: bool = False) -> None:
+    """Coordinate a study here until it ends."""
     from emsearch.cli.ending import print_ending
     from emsearch.cli.progress import Progress
-    from emsearch.coordinator.serve import serve
-    from emsearch.execution.local import LocalExecutor
+    from emsearch.coordinator.executors import executor_of
+    from emsearch.coordinator.serve import Manner, serve
     from emsearch.records.trial import Stage
     from emsearch.reports.pages import write_report
 
-    executor = LocalExecutor(folder / "jobs", spec.cluster.threads)
+    if not unattended and _resumed_by_holder(ledger, folder):
+        return
+    is_local = spec.cluster.executor == "local"
     try:
         with Progress(ledger) as progress:
-            stage = serve(ledger, executor, folder, spec, progress.show)
+            manner = Manner(
+                resumes=not unattended,
+                takes_jobs_along=is_local and not unattended,
+                on_cycle=progress.show,
+            )
+            stage = serve(ledger, executor_of(spec, folder), folder, spec, manner)
     except KeyboardInterrupt:
-        typer.echo(f"\nLeft with every checkpoint kept. Go on: emsearch resume {folder}", err=True)
+        left = "Left with every checkpoint kept." if is_local else "Left; its jobs go on."
+        typer.echo(f"\n{left} Go on: emsearch resume {folder}", err=True)
         raise
     page = write_report(ledger, folder)
     print_ending(ledger, folder, page)
     if stage != Stage.FINISHED:
         raise typer.Exit(1)
+
+
+def _resumed_by_holder(ledger: "Ledger", folder: Path) -> bool:
+    """Have the coordinator of a paused study go on, where it has one; False where it has none.
+
+    Raises LeaseError where the study is held and not paused.
+    """
+    from emsearch.coordinator.holder import wake
+
+    if not wake(ledger, folder):
+        return False
+    typer.echo("The study goes on: its coordinator was told.")
+    return True

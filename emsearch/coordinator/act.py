@@ -19,7 +19,7 @@ from emsearch.execution.executor import Executor, Request
 from emsearch.ledger import changes, intake, queries
 from emsearch.ledger.store import Lease, Ledger
 from emsearch.records.files import write_json
-from emsearch.records.job import Entry, JobFile
+from emsearch.records.job import Entry, JobFile, TaskName
 from emsearch.records.spec import StudySpec
 from emsearch.records.trial import OVER, Cause, OrderState, Stage, TrialState
 
@@ -46,6 +46,7 @@ class Actor:
             actions.Settle: self._settle,
             actions.Bury: self._bury,
             actions.Recover: self._recover,
+            actions.Stop: self._stop,
             actions.Submit: self._submit,
             actions.Import: self._import,
             actions.Draw: self._draw,
@@ -112,6 +113,13 @@ class Actor:
                 else:
                     self._end(connection, attempt.id, Cause.LOST, "its turn had not come")
             changes.end_job(connection, action.token, time.time())
+
+    def _stop(self, action: actions.Stop) -> None:
+        handles = {TaskName(token=token): handle for token, handle in action.jobs}
+        self._executor.stop(handles)  # told twice where a kill comes in between
+        with self._ledger.writing(self._lease) as connection:
+            for token, _ in action.jobs:
+                changes.job_was_stopped(connection, token, time.time())
 
     def _end(self, connection: Connection, attempt: int, cause: Cause, detail: str) -> None:
         intake.end_attempt(connection, attempt, cause=cause, ended_s=time.time(), detail=detail)

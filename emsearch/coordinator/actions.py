@@ -19,6 +19,7 @@ __all__ = [
     "Promote",
     "Recover",
     "Settle",
+    "Stop",
     "Submit",
 ]
 
@@ -54,6 +55,14 @@ class Recover:
     """Find a job that was committed to; submit it where it never was."""
 
     token: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """Tell jobs to leave their checkpoints and end."""
+
+    jobs: tuple[tuple[str, str], ...]
+    """Tokens with their handles."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +128,6 @@ class Pause:
     why: str
 
 
-Action = (
-    Pause | Settle | Bury | Recover | Submit | Import | Draw | Promote | Ask | Combine | Advance
+Action = (Pause | Settle | Bury | Recover | Stop | Submit) | (
+    Import | Draw | Promote | Ask | Combine | Advance
 )

@@ -1,5 +1,6 @@
 """The decision: from a view to actions. It reads and writes nothing."""
 
+import sys
 from collections.abc import Iterable
 
 from emsearch.coordinator.actions import (
@@ -10,17 +11,20 @@ from emsearch.coordinator.actions import (
     Pause,
     Recover,
     Settle,
+    Stop,
 )
 from emsearch.coordinator.packing import pack
 from emsearch.coordinator.stages import STAGES
 from emsearch.coordinator.view import ALIKE, Ended, Job, View
 from emsearch.execution.executor import Ending, JobState
-from emsearch.records.trial import Cause, OrderState, Stage
+from emsearch.records.trial import ENDED, Cause, OrderState, Stage
 
 __all__ = ["decide", "follow"]
 
 MOST_LOST = 20
 """Attempts that may end through no fault of the order's before it is given up."""
+UNLIMITED = sys.maxsize
+"""Whoever cancels an attempt may do so as often as they like."""
 
 
 def decide(view: View) -> list[Action]:
@@ -28,15 +32,16 @@ def decide(view: View) -> list[Action]:
 
     What has ended is settled first; the next view shows what follows from it.
     """
-    if view.alike and not view.is_paused:
+    is_over = view.stage in ENDED - {Stage.FINISHED}
+    if view.alike and not view.is_paused and not is_over:
         return [Pause(why=f"{ALIKE} attempts in a row failed alike: {view.alike}")]
     housekeeping = _settle(view.ended)
     if not view.is_inbox_full:
         housekeeping += _mend(view.jobs)
-    if housekeeping:
+    if is_over or view.is_halted:
+        housekeeping += _stop(view.jobs)
+    if housekeeping or is_over or view.is_paused:
         return housekeeping
-    if view.is_paused:
-        return []
     actions = STAGES[view.stage](view)
     is_failing = any(isinstance(one, Advance) and one.stage == Stage.FAILED for one in actions)
     return actions if is_failing else [*actions, *pack(view)]
@@ -54,7 +59,7 @@ FOLLOWS: dict[Cause, tuple[int, Follow]] = {
     Cause.DIVERGED: (0, Follow.FAIL),
     Cause.COLLAPSED: (0, Follow.FAIL),
     Cause.ERROR: (1, Follow.FAIL),
-    Cause.CANCELLED: (MOST_LOST, Follow.FAIL),
+    Cause.CANCELLED: (UNLIMITED, Follow.FAIL),
 }
 """How often an order is tried again after each cause, and what follows when it has been."""
 
@@ -84,3 +89,10 @@ def _mend(jobs: Iterable[Job]) -> list[Action]:
             ending = job.report.ending or Ending(cause=Cause.LOST)
             mended.append(Bury(token=job.token, cause=ending.cause, detail=ending.detail))
     return mended
+
+
+def _stop(jobs: Iterable[Job]) -> list[Action]:
+    told = tuple(
+        (job.token, job.handle) for job in jobs if job.handle is not None and not job.is_stopped
+    )
+    return [Stop(jobs=told)] if told else []

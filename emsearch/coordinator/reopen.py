@@ -5,7 +5,7 @@ from sqlalchemy import Connection
 from emsearch.ledger import changes, queries
 from emsearch.ledger.rows import AnyRow
 from emsearch.records.candidate import Origin
-from emsearch.records.trial import Cause, OrderState, Stage, TrialState
+from emsearch.records.trial import ENDED, Cause, OrderState, Stage, TrialState
 
 __all__ = ["reopen"]
 
@@ -13,32 +13,35 @@ _NOT_ITS_OWN = frozenset({Cause.ERROR, Cause.HOST_OUT_OF_MEMORY, Cause.LOST})
 """Causes of failure that another environment can mend."""
 
 
-def reopen(connection: Connection, study_id: int) -> None:
-    """Let a paused study go on, and give what a failed one gave up another chance."""
+def reopen(connection: Connection, study_id: int, now_s: float) -> None:
+    """Let a paused or cancelled study go on, and give what one gave up another chance."""
     study = queries.study(connection)
     stage = Stage(study.stage)
-    if study.paused_why:
-        changes.advance(connection, study_id, {"paused_why": ""})
-    if stage == Stage.FAILED:
-        stage = _retry_orders(connection, study_id) or Stage.SEARCHING
+    changes.advance(connection, study_id, {"resumed_s": now_s, "halted": False})
+    if stage in ENDED - {Stage.FINISHED}:
+        stage = _stage_of(connection, study)
+        _retry_orders(connection, study_id)
         changes.advance(connection, study_id, {"stage": stage, "ended_s": None})
     if study.paused_why:
+        changes.advance(connection, study_id, {"paused_why": ""})
         _retry_trials(connection, study_id, stage)
 
 
-def _retry_orders(connection: Connection, study_id: int) -> Stage | None:
-    """Send failed imports, or a failed selection, back to wait; return the stage they belong to."""
-    for kind, stage in (("import", Stage.IMPORTING), ("ensemble", Stage.COMBINING)):
-        failed = [
-            row.id
-            for row in queries.orders_of_kind(connection, study_id, kind)
-            if row.state == OrderState.FAILED
-        ]
-        for order in failed:
-            changes.move_order(connection, order, OrderState.FAILED, OrderState.WAITING)
-        if failed:
-            return stage
-    return None
+def _stage_of(connection: Connection, study: AnyRow) -> Stage:
+    """Return the stage that a study was in when it ended before its time."""
+    if study.dataset is None:
+        return Stage.IMPORTING
+    if queries.orders_of_kind(connection, study.id, "ensemble"):
+        return Stage.COMBINING
+    return Stage.TUNING if queries.decisions(connection, study.id, "survivors") else Stage.SEARCHING
+
+
+def _retry_orders(connection: Connection, study_id: int) -> None:
+    """Send failed imports, or a failed selection, back to wait."""
+    for kind in ("import", "ensemble"):
+        for row in queries.orders_of_kind(connection, study_id, kind):
+            if row.state == OrderState.FAILED:
+                changes.move_order(connection, row.id, OrderState.FAILED, OrderState.WAITING)
 
 
 def _retry_trials(connection: Connection, study_id: int, stage: Stage) -> None:

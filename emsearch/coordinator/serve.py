@@ -3,25 +3,27 @@
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
 from emsearch.coordinator.act import Actor
+from emsearch.coordinator.commands import obey, read_commands
 from emsearch.coordinator.decide import decide
 from emsearch.coordinator.folder import check_version
 from emsearch.coordinator.inbox import MOST_EVENTS, clear, read_inbox
 from emsearch.coordinator.rankings import refresh_rankings
 from emsearch.coordinator.reopen import reopen
-from emsearch.coordinator.view import Plan, read_view
+from emsearch.coordinator.view import Plan, View, read_view
 from emsearch.execution.executor import Executor, JobReport, JobState
 from emsearch.ledger import intake, queries
 from emsearch.ledger.store import Lease, Ledger
 from emsearch.records.job import TaskName
-from emsearch.records.spec import StudySpec
-from emsearch.records.trial import Stage
+from emsearch.records.spec import StudySpec, parse_spec
+from emsearch.records.trial import ENDED, Stage
 
-__all__ = ["Coordinator", "serve"]
+__all__ = ["Coordinator", "Manner", "serve"]
 
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.5
 _LEAVE_S = 60.0  # what workers are given to leave a checkpoint when the coordinator is stopped
@@ -37,16 +39,20 @@ class Coordinator:
         self._ledger = ledger
         self._lease = lease
         self._executor = executor
-        self._inbox = folder / "inbox"
+        self._folder = folder
+        self._spec = spec
         self._plan = Plan.of(spec)
         self._actor = Actor(ledger, lease, executor, folder, spec)
         self._actor.tidy()
         self._renewed_s = 0.0
         self.is_paused = False
         """Nothing runs, and nothing will until somebody has looked."""
+        self.is_over = False
+        """There is nothing to do for a coordinator."""
 
     def cycle(self) -> tuple[Stage, bool]:
         """Observe, decide, act once; return the stage and whether anything happened."""
+        asked = self._obey()
         reports = self._reports()  # before the inbox: what a dead job said is in there by then
         heard = self._take_in()
         with self._ledger.reading() as connection:
@@ -60,8 +66,10 @@ class Coordinator:
             self._refresh()
         elif time.monotonic() - self._renewed_s > _RENEW_S:
             self._renew()
-        self.is_paused = view.is_paused and not view.jobs
-        return view.stage, bool(heard or actions)
+        is_asked = any((self._folder / "commands").glob("*.json"))
+        self.is_paused = view.is_paused and not view.jobs and not is_asked
+        self.is_over = self.is_paused or _is_over(view)
+        return view.stage, bool(asked or heard or actions)
 
     def leave(self) -> None:
         """Ask all jobs to leave a checkpoint, wait for them, and take in what they say."""
@@ -86,13 +94,33 @@ class Coordinator:
         reports = self._executor.reports(handles).values()
         return any(report.state == JobState.ALIVE for report in reports)
 
+    def _obey(self) -> int:
+        """Take in what users ask; return how much that was."""
+        commands = read_commands(self._folder / "commands")
+        for command in commands:
+            with self._ledger.writing(self._lease) as connection:
+                obey(connection, self._lease.study_id, command)
+            (self._folder / "commands" / f"{command.name}.json").unlink(missing_ok=True)
+        if commands:
+            self._reload()
+        return len(commands)
+
+    def _reload(self) -> None:
+        """Read the study's spec again: users may have extended it."""
+        with self._ledger.reading() as connection:
+            spec = parse_spec(queries.study(connection).spec)
+        if spec != self._spec:
+            self._spec, self._plan = spec, Plan.of(spec)
+            self._actor = Actor(self._ledger, self._lease, self._executor, self._folder, spec)
+
     def _take_in(self) -> int:
-        events = read_inbox(self._inbox)
+        inbox = self._folder / "inbox"
+        events = read_inbox(inbox)
         if not events:
             return 0
         with self._ledger.writing(self._lease) as connection:
             intake.take_in(connection, self._lease.study_id, events)
-        clear(self._inbox, events)
+        clear(inbox, events)
         return len(events)
 
     def _refresh(self) -> None:
@@ -105,38 +133,48 @@ class Coordinator:
             self._renewed_s = time.monotonic()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manner:
+    """How a coordinator behaves."""
+
+    resumes: bool = True
+    """Somebody asked for it: a paused study goes on. One that is merely restarted stays paused."""
+    takes_jobs_along: bool = True
+    """Stopped, it has its jobs leave their checkpoints; else they go on without it."""
+    on_cycle: Callable[[], None] = lambda: None
+    """Called after every cycle."""
+
+
 def serve(
-    ledger: Ledger,
-    executor: Executor,
-    folder: Path,
-    spec: StudySpec,
-    on_cycle: Callable[[], None] = lambda: None,
+    ledger: Ledger, executor: Executor, folder: Path, spec: StudySpec, manner: Manner
 ) -> Stage:
     """Coordinate a study until it ends or pauses; return the stage that it is in then.
 
-    Interrupted (Ctrl-C), it asks the workers to leave their checkpoints, waits for them and raises
-    KeyboardInterrupt again. Raises LeaseError where another coordinator holds the study.
+    Interrupted (Ctrl-C, SIGTERM), it leaves between two cycles and raises KeyboardInterrupt.
+    Raises LeaseError where another coordinator holds the study, or has taken it over.
     """
     check_version(ledger)
     with ledger.reading() as connection:
         study_id = queries.study(connection).id
     lease = ledger.acquire(study_id)
     try:
-        with ledger.writing(lease) as connection:
-            reopen(connection, study_id)
+        if manner.resumes:
+            with ledger.writing(lease) as connection:
+                reopen(connection, study_id, time.time())
         coordinator = Coordinator(ledger, lease, executor, folder, spec)
-    except BaseException:
-        ledger.release(lease)
-        raise
-    try:
         with _Interruption() as interruption:
-            stage = _loop(coordinator, on_cycle, interruption)
+            stage = _loop(coordinator, manner.on_cycle, interruption)
             if interruption.came:
-                coordinator.leave()
+                if manner.takes_jobs_along:
+                    coordinator.leave()
                 raise KeyboardInterrupt
             return stage
     finally:
         ledger.release(lease)
+
+
+def _is_over(view: View) -> bool:
+    return view.stage == Stage.FINISHED or (view.stage in ENDED and not view.jobs)
 
 
 class _Interruption:
@@ -171,8 +209,7 @@ def _loop(
     while True:
         stage, happened = coordinator.cycle()
         on_cycle()
-        is_over = stage in {Stage.FINISHED, Stage.FAILED} or coordinator.is_paused
-        if is_over or interruption.came:
+        if coordinator.is_over or interruption.came:
             return stage
         wait_s = _SHORTEST_WAIT_S if happened else min(wait_s * 1.5, _LONGEST_WAIT_S)
         if not happened:

@@ -66,6 +66,8 @@ class Job:
     """None: committed to, but perhaps never submitted."""
     report: JobReport | None
     """None where it has no handle."""
+    is_stopped: bool = False
+    """It has been told to end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +84,7 @@ class Ended:
     is_latest: bool
     """Whether the order has no later attempt."""
     causes_before: tuple[Cause, ...]
-    """Of the order's earlier attempts that had started; errors only of this coordinator's time."""
+    """Of the order's earlier attempts that had started; errors only since it was last resumed."""
     detail: str
     result: Mapping[str, Any]
 
@@ -116,6 +118,8 @@ class View:
     stage: Stage
     is_paused: bool
     plan: Plan
+    is_halted: bool = False
+    """Running jobs are to end, too."""
     jobs: tuple[Job, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     ended: tuple[Ended, ...] = ()
@@ -127,7 +131,7 @@ class View:
     live: tuple[TrialView, ...] = ()
     """Trials without a verdict."""
     completed: tuple[TrialView, ...] = ()
-    """Trials at the horizon; read only when none is live."""
+    """Trials at the horizon; read only when the search has come to its end."""
     tunings: tuple[Tuning, ...] = ()
     combining: tuple[OrderState, ...] = ()
     """Of the ensemble's orders."""
@@ -149,26 +153,33 @@ def read_view(
     study = queries.study(connection)
     live = tuple(_trial(row) for row in queries.live_trials(connection, study.id))
     stage = Stage(study.stage)
+    is_compared = stage == Stage.SEARCHING and not live
     return View(
         now_s=now_s,
         stage=stage,
         is_paused=bool(study.paused_why),
+        is_halted=study.halted,
         is_inbox_full=is_inbox_full,
         plan=plan,
         jobs=tuple(
-            Job(token=row.token, handle=row.handle, report=reports.get(TaskName(token=row.token)))
+            Job(
+                token=row.token,
+                handle=row.handle,
+                report=reports.get(TaskName(token=row.token)),
+                is_stopped=row.stopped_s is not None,
+            )
             for row in queries.live_jobs(connection, study.id)
         ),
         waiting=tuple(
             Waiting(number=row.id, expected_s=row.expected_s)
             for row in queries.waiting_orders(connection, study.id, _MOST_WAITING)
         ),
-        ended=_ended(connection, study.id, study.held_since_s),
+        ended=_ended(connection, study.id, study.resumed_s),
         failure=_last_line(queries.last_failure(connection, study.id)),
         imports=_states(connection, study.id, "import"),
         candidates_drawn=queries.last_draw(connection, study.id)[0],
         live=live,
-        completed=() if live else _completed(connection, study.id),
+        completed=_completed(connection, study.id) if is_compared else (),
         tunings=_tunings(connection, study.id) if stage == Stage.TUNING else (),
         combining=_states(connection, study.id, "ensemble"),
         alike=_alike(connection, study),
@@ -198,7 +209,7 @@ def _ended(connection: Connection, study_id: int, since_s: float) -> tuple[Ended
 
 
 def _alike(connection: Connection, study: AnyRow) -> str:
-    ends = queries.last_ends(connection, study.id, study.held_since_s, ALIKE)
+    ends = queries.last_ends(connection, study.id, study.resumed_s, ALIKE)
     words = {_last_line(row.detail) for row in ends}
     errors = all(row.cause == Cause.ERROR for row in ends)
     return words.pop() if len(ends) == ALIKE and errors and len(words) == 1 else ""

@@ -14,6 +14,7 @@ from emsearch.ledger.rows import insert_row
 from emsearch.ledger.tables import (
     AttemptRow,
     CandidateRow,
+    CommandRow,
     DecisionRow,
     EnsembleRow,
     JobRow,
@@ -25,6 +26,7 @@ from emsearch.ledger.tables import (
     TrialRow,
 )
 from emsearch.records.candidate import Candidate
+from emsearch.records.command import Command
 from emsearch.records.event import AttemptName
 from emsearch.records.trial import MOVES, AttemptState, OrderState, TrialState
 
@@ -36,12 +38,15 @@ __all__ = [
     "advance",
     "begin_job",
     "end_job",
+    "job_was_stopped",
     "job_was_submitted",
     "move_order",
     "move_trial",
     "record_decision",
+    "refuse_command",
     "set_rankings",
     "settle_attempt",
+    "take_command",
 ]
 
 
@@ -188,6 +193,11 @@ def job_was_submitted(connection: Connection, token: str, handle: str) -> None:
     )
 
 
+def job_was_stopped(connection: Connection, token: str, now_s: float) -> None:
+    """Note that a job has been told to end."""
+    connection.execute(update(JobRow).where(JobRow.token == token).values(stopped_s=now_s))
+
+
 def end_job(connection: Connection, token: str, now_s: float) -> None:
     """Note that a job is over."""
     connection.execute(update(JobRow).where(JobRow.token == token).values(ended_s=now_s))
@@ -206,6 +216,30 @@ def settle_attempt(connection: Connection, attempt_id: int) -> bool:
 def advance(connection: Connection, study_id: int, values: Mapping[str, Any]) -> None:
     """Set columns of a study, such as its stage."""
     connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(**values))
+
+
+def take_command(
+    connection: Connection, study_id: int, command: Command, now_s: float
+) -> int | None:
+    """Insert a user's command and return its row; None where it was taken in before."""
+    known = select(CommandRow.id).where(CommandRow.name == command.name)
+    if connection.scalar(known) is not None:
+        return None
+    values = {
+        "name": command.name,
+        "study_id": study_id,
+        "kind": command.kind,
+        "by": command.by,
+        "asked_s": command.at_s,
+        "values": dict(command.values),
+        "taken_s": now_s,
+    }
+    return insert_row(connection, CommandRow, values)
+
+
+def refuse_command(connection: Connection, number: int, why: str) -> None:
+    """Note why a command was not obeyed."""
+    connection.execute(update(CommandRow).where(CommandRow.id == number).values(refused=why))
 
 
 def record_decision(

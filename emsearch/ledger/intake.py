@@ -12,11 +12,12 @@ from emsearch.ledger.tables import (
     ClassScoreRow,
     EvaluationRow,
     EventRow,
+    JobRow,
     OrderRow,
     TrialRow,
 )
 from emsearch.records.event import Event, EventKind
-from emsearch.records.trial import AttemptState
+from emsearch.records.trial import AttemptState, Cause
 
 __all__ = ["begin_attempt", "end_attempt", "take_in"]
 
@@ -44,8 +45,9 @@ def _take_in_one(connection: Connection, study_id: int, event: Event) -> bool:
     if inserted.rowcount == 0:
         return False
     attempt = connection.execute(
-        select(AttemptRow.id, AttemptRow.state, OrderRow.trial_id)
+        select(AttemptRow.id, AttemptRow.state, OrderRow.trial_id, JobRow.stopped_s)
         .join(OrderRow, OrderRow.id == AttemptRow.order_id)
+        .join(JobRow, JobRow.id == AttemptRow.job_id)
         .where(AttemptRow.name == str(event.attempt))
     ).one_or_none()
     if attempt is not None:
@@ -106,10 +108,12 @@ def _insert_evaluation(
 
 def _ended(connection: Connection, attempt: AnyRow, event: Event) -> None:
     facts = event.facts
+    # The same signal asks to make room and to end: who sent it, the worker cannot know.
+    is_told = attempt.stopped_s is not None and facts["cause"] == Cause.PREEMPTED
     end_attempt(
         connection,
         attempt.id,
-        cause=facts["cause"],
+        cause=Cause.CANCELLED if is_told else facts["cause"],
         ended_s=event.at_s,
         detail=facts.get("detail", ""),
     )

@@ -11,6 +11,7 @@ from emsearch.ledger.rows import AnyRow, Rows
 from emsearch.ledger.tables import (
     AttemptRow,
     CandidateRow,
+    CommandRow,
     DecisionRow,
     EvaluationRow,
     JobRow,
@@ -27,6 +28,7 @@ __all__ = [
     "candidate_rows",
     "candidates",
     "causes_before",
+    "command",
     "decisions",
     "ended_attempts",
     "evaluations_at",
@@ -55,10 +57,17 @@ def study(connection: Connection) -> AnyRow:
     return row
 
 
-def live_jobs(connection: Connection, study_id: int) -> Rows:
-    """Return token, handle, created_s of the jobs that are not known to be over."""
+def command(connection: Connection, name: str) -> AnyRow | None:
+    """Return what became of a user's command; None where it has not been taken in."""
     return connection.execute(
-        select(JobRow.token, JobRow.handle, JobRow.created_s)
+        select(CommandRow.__table__).where(CommandRow.name == name)
+    ).one_or_none()
+
+
+def live_jobs(connection: Connection, study_id: int) -> Rows:
+    """Return token, handle, created_s, stopped_s of jobs that are not known to be over."""
+    return connection.execute(
+        select(JobRow.token, JobRow.handle, JobRow.created_s, JobRow.stopped_s)
         .where(JobRow.study_id == study_id, JobRow.ended_s.is_(None))
         .order_by(JobRow.id)
     ).all()

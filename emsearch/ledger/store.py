@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, select, update
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from emsearch.errors import LeaseError, NotFoundError
-from emsearch.ledger.rows import insert_row
+from emsearch.ledger.rows import AnyRow, insert_row
 from emsearch.ledger.tables import Base, StudyRow
 from emsearch.records.process import host_of, is_alive, process_name
 
@@ -99,16 +99,8 @@ class Ledger:
     def acquire(self, study_id: int) -> Lease:
         """Return the lease on a study. Raises LeaseError that names a living holder."""
         with self._engine.begin() as connection:
-            row = connection.execute(
-                select(StudyRow.__table__).where(StudyRow.id == study_id)
-            ).one()
-            if row.holder and self._is_alive(row.holder, row.renewed_s):
-                host, pid, _ = row.holder.split("/")
-                since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.held_since_s))
-                raise LeaseError(
-                    f"study {row.name!r} is held by the coordinator on {host}, process {pid}, "
-                    f"since {since}; stop that one first (Ctrl-C or kill {pid})"
-                )
+            row = self._row(connection, study_id)
+            self._refuse(row)
             lease = Lease(study_id=study_id, holder=process_name(), fence=row.fence + 1)
             now = self._clock()
             connection.execute(
@@ -117,6 +109,18 @@ class Ledger:
                 .values(holder=lease.holder, fence=lease.fence, held_since_s=now, renewed_s=now)
             )
         return lease
+
+    def refuse_if_held(self, study_id: int) -> None:
+        """Raise LeaseError that names a living holder; nothing where there is none."""
+        with self.reading() as connection:
+            row = self._row(connection, study_id)
+        self._refuse(row)
+
+    def is_held(self, study_id: int) -> bool:
+        """Return whether a living coordinator holds the study."""
+        with self.reading() as connection:
+            row = self._row(connection, study_id)
+        return bool(row.holder) and self._is_alive(row.holder, row.renewed_s)
 
     def release(self, lease: Lease) -> None:
         """Give the lease back, unless another coordinator has it by now."""
@@ -131,7 +135,22 @@ class Ledger:
         """Close all connections."""
         self._engine.dispose()
 
+    def _row(self, connection: Connection, study_id: int) -> AnyRow:
+        wanted = select(StudyRow.__table__).where(StudyRow.id == study_id)
+        return connection.execute(wanted).one()
+
+    def _refuse(self, row: AnyRow) -> None:
+        if not row.holder or not self._is_alive(row.holder, row.renewed_s):
+            return
+        host, pid, _ = row.holder.split("/")
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.held_since_s))
+        raise LeaseError(
+            f"study {row.name!r} is held by the coordinator on {host}, process {pid}, "
+            f"since {since}; ask that one: emsearch pause, resume or cancel"
+        )
+
     def _is_alive(self, holder: str, renewed_s: float) -> bool:
-        if host_of(holder) == socket.gethostname():
-            return is_alive(holder)
+        if host_of(holder) == socket.gethostname() and not is_alive(holder):
+            return False
+        # One that only is slow may be overtaken, too: its fence keeps it from writing.
         return self._clock() - renewed_s < LEASE_S

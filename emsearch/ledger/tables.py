@@ -10,6 +10,7 @@ __all__ = [
     "Base",
     "CandidateRow",
     "ClassScoreRow",
+    "CommandRow",
     "DecisionRow",
     "EnsembleRow",
     "EvaluationRow",
@@ -46,6 +47,12 @@ class StudyRow(Base):
     created_s: Mapped[float]
     ended_s: Mapped[float | None]
     paused_why: Mapped[str] = mapped_column(default="")
+    halted: Mapped[bool] = mapped_column(default=False)
+    """Running jobs are to leave their checkpoints, too."""
+    resumed_s: Mapped[float] = mapped_column(default=0.0)
+    """When somebody last had it go on: what failed before has been mended."""
+    waits_why: Mapped[str] = mapped_column(default="")
+    """Why orders wait although the study goes on: what the cluster said when it refused a job."""
     holder: Mapped[str] = mapped_column(default="")
     """host:pid:start of the coordinator, empty when none."""
     held_since_s: Mapped[float] = mapped_column(default=0.0)
@@ -122,6 +129,8 @@ class JobRow(Base):
     handle: Mapped[str | None]
     """The cluster's name for it; null until it is known to have been submitted."""
     created_s: Mapped[float]
+    stopped_s: Mapped[float | None]
+    """When it was told to leave its checkpoints and end."""
     ended_s: Mapped[float | None] = mapped_column(index=True)
 
 
@@ -211,6 +220,22 @@ class DecisionRow(Base):
     at_s: Mapped[float]
     kind: Mapped[str]
     facts: Mapped[dict[str, Any]]
+
+
+class CommandRow(Base):
+    """Something that a user asked of the running study: a file of the folder `commands`."""
+
+    __tablename__ = "commands"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    kind: Mapped[str]
+    by: Mapped[str]
+    asked_s: Mapped[float]
+    values: Mapped[dict[str, Any]]
+    taken_s: Mapped[float]
+    refused: Mapped[str] = mapped_column(default="")
+    """Why it was not obeyed; empty where it was."""
 
 
 class EnsembleRow(Base):

@@ -24,6 +24,8 @@ class Profile(BaseModel):
     """Options of sbatch by their long names, such as partition = "gpu"; true for a flag."""
     sbatch_cpu: dict[str, Option] = {}
     """Options that differ for orders that need no GPU, over those of `sbatch`; false drops one."""
+    sbatch_coordinator: dict[str, Option] = {}
+    """Options of a detached coordinator's own job, over those of `sbatch_cpu`."""
     setup: tuple[str, ...] = ()
     """Lines of shell that run in a job before the worker, such as "module load cuda"."""
     python: str = ""

@@ -215,7 +215,13 @@ class EnsembleSection(Section):
 class ClusterSection(Section):
     """Where and how orders run."""
 
-    executor: Literal["local"] = "local"
+    executor: Literal["local", "slurm"] = "local"
+    profile: str = "generic"
+    """Of the Slurm cluster: a name in slurm/, or the path of a file."""
+    sbatch: dict[str, str | int | float | bool] = {}
+    """Options of sbatch over the profile's; false drops one."""
+    sbatch_cpu: dict[str, str | int | float | bool] = {}
+    """The same for orders that need no GPU."""
     max_jobs: Positive = 2
     """Jobs at a time."""
     threads: Positive = 1

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-__all__ = ["MOVES", "OVER", "AttemptState", "Cause", "OrderState", "Stage", "TrialState"]
+__all__ = ["ENDED", "MOVES", "OVER", "AttemptState", "Cause", "OrderState", "Stage", "TrialState"]
 
 
 class TrialState(StrEnum):
@@ -49,6 +49,11 @@ class Stage(StrEnum):
     COMBINING = "combining"  # an ensemble is selected and scored
     FINISHED = "finished"
     FAILED = "failed"  # an order without which it cannot go on was given up
+    CANCELLED = "cancelled"  # by the user
+
+
+ENDED = frozenset({Stage.FINISHED, Stage.FAILED, Stage.CANCELLED})
+"""Stages in which a study asks for nothing more."""
 
 
 class AttemptState(StrEnum):

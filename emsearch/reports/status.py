@@ -1,6 +1,7 @@
 """How far a study is, and how long it will still take."""
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,13 +10,12 @@ from sqlalchemy import Connection
 
 from emsearch.ledger import listings, queries
 from emsearch.ledger.rows import AnyRow, Rows
+from emsearch.ledger.store import LEASE_S
 from emsearch.records.candidate import Origin
 from emsearch.records.spec import StudySpec, parse_spec
-from emsearch.records.trial import OVER, Stage, TrialState
+from emsearch.records.trial import ENDED, OVER, Stage, TrialState
 
 __all__ = ["Status", "status"]
-
-_ENDED = frozenset({Stage.FINISHED, Stage.FAILED})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,9 @@ class Status:
     remaining_s: float | None
     """Estimate of the time left; None until a trial has been measured."""
     coordinator: str
-    """Host and process that hold the study, empty when none does."""
+    """Host and process that hold the study, and since when; empty when none does."""
+    waits_why: str
+    """Why orders wait although the study goes on: what the cluster says; empty otherwise."""
 
 
 def status(connection: Connection, study_id: int) -> Status:
@@ -53,7 +55,7 @@ def status(connection: Connection, study_id: int) -> Status:
     stage = Stage(study.stage)
     spec = parse_spec(study.spec)
     done = sum(row.steps for row in sums)
-    left = 0 if stage in _ENDED else _steps_left(sums, spec)
+    left = 0 if stage in ENDED else _steps_left(sums, spec)
     return Status(
         name=study.name,
         stage=stage,
@@ -66,8 +68,20 @@ def status(connection: Connection, study_id: int) -> Status:
         total_steps=done + left,
         trained_s=sum(row.train_s for row in sums),
         remaining_s=_remaining_s(sums, left, spec.cluster.max_jobs),
-        coordinator=study.holder,
+        coordinator=_holder(study),
+        waits_why=study.waits_why,
     )
+
+
+def _holder(study: AnyRow) -> str:
+    """Return who holds the study; one that says nothing any more is named as such."""
+    if not study.holder:
+        return ""
+    host, pid, _ = study.holder.split("/")
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(study.held_since_s))
+    silent_s = time.time() - study.renewed_s
+    silent = f", silent for {silent_s:.0f} s" if silent_s > LEASE_S else ""
+    return f"{host}, process {pid}, since {since}{silent}"
 
 
 def _steps_left(sums: Rows, spec: StudySpec) -> int:

@@ -37,37 +37,37 @@ class Study:
         if not folder.is_dir():
             raise NotFoundError(f"no folder {folder}; studies are named by their folder, see runs/")
         self.folder = folder
-        self._ledger = open_ledger(folder / LEDGER)
-        with self._ledger.reading() as connection:
+        self.ledger = open_ledger(folder / LEDGER)
+        with self.ledger.reading() as connection:
             row = queries.study(connection)
         self._id: int = row.id
         self.name: str = row.name
 
     def status(self) -> Status:
         """Return where the study stands."""
-        with self._ledger.reading() as connection:
+        with self.ledger.reading() as connection:
             return status(connection, self._id)
 
     def leaderboard(
         self, most: int | None = None, *, wanted: Wanted | None = None, by: str | None = None
     ) -> list[Entry]:
         """Return the best candidates; `by` names a class to rank by. Raises NotFoundError."""
-        with self._ledger.reading() as connection:
+        with self.ledger.reading() as connection:
             return leaderboard(connection, self._id, most, wanted, by)
 
     def candidate(self, number: int) -> CandidateCard:
         """Return all that is known of a candidate. Raises NotFoundError."""
-        with self._ledger.reading() as connection:
+        with self.ledger.reading() as connection:
             return candidate_card(connection, self._id, number)
 
     def trial(self, number: int) -> TrialCard:
         """Return all that is known of a trial. Raises NotFoundError."""
-        with self._ledger.reading() as connection:
+        with self.ledger.reading() as connection:
             return trial_card(connection, self._id, number)
 
     def standings(self) -> list[Standing]:
         """Return the ensemble and its rivals with their scores."""
-        with self._ledger.reading() as connection:
+        with self.ledger.reading() as connection:
             return standings(connection, self._id)
 
     def query(self, statement: str) -> list[dict[str, Any]]:
@@ -76,11 +76,11 @@ class Study:
 
     def report(self) -> Path:
         """Write the study's report.html and return its path."""
-        return write_report(self._ledger, self.folder)
+        return write_report(self.ledger, self.folder)
 
     def close(self) -> None:
         """Close the ledger."""
-        self._ledger.close()
+        self.ledger.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
 """The coordinator, killed between any two of its steps, on a cluster in memory."""
 
+import time
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -176,6 +177,6 @@ def test_when_everything_fails_alike_the_study_pauses_and_can_be_resumed(tmp_pat
     mended = FakeCluster(folder)
     lease = ledger.acquire(1)
     with ledger.writing(lease) as connection:
-        reopen(connection, 1)
+        reopen(connection, 1, time.time())
     stage = advance(Coordinator(ledger, lease, mended, folder, spec), mended, Random(0), 0.0)
     assert stage == Stage.FINISHED

@@ -1,0 +1,52 @@
+"""Commands that steer a study that runs, from any host that sees its folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["cancel", "extend", "pause", "watch"]
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The study's folder.")]
+
+
+def pause(
+    folder: Folder,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="Let running jobs come to their ends.")
+    ] = False,
+) -> None:
+    """Have a study submit nothing more and its jobs leave their checkpoints; `resume` goes on."""
+    from emsearch.coordinator.holder import ask
+    from emsearch.records.command import CommandKind
+
+    typer.echo(ask(folder, CommandKind.PAUSE, {"halt": not drain}))
+
+
+def cancel(folder: Folder) -> None:
+    """End a study where it is: its jobs leave their checkpoints. `resume` can take it up again."""
+    from emsearch.coordinator.holder import ask
+    from emsearch.records.command import CommandKind
+
+    typer.echo(ask(folder, CommandKind.CANCEL))
+
+
+def extend(
+    folder: Folder,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The changed study file.")],
+) -> None:
+    """Change a study's budget, cluster or ensemble while it runs, to what a study file says."""
+    from emsearch.coordinator.holder import extend as extended
+
+    typer.echo(extended(folder, file))
+
+
+def watch(
+    folder: Folder,
+    every: Annotated[float, typer.Option(min=0.5, help="Seconds between two looks.")] = 2.0,
+) -> None:
+    """Show how far a study is until it ends or pauses; Ctrl-C leaves the study alone."""
+    from emsearch.cli.progress import follow
+
+    if not follow(folder, every):
+        raise typer.Exit(1)

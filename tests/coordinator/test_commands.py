@@ -1,0 +1,225 @@
+"""What users ask of a study that runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from emsearch.coordinator.commands import obey, read_commands, why_not_extended
+from emsearch.coordinator.folder import create_study
+from emsearch.coordinator.holder import ask, extend, wake
+from emsearch.coordinator.serve import Coordinator
+from emsearch.errors import LeaseError, StateError
+from emsearch.ledger import listings, queries
+from emsearch.ledger.store import Lease, Ledger
+from emsearch.records.command import Command, CommandKind, post
+from emsearch.records.trial import Cause, Stage, TrialState
+from tests.support.fake_cluster import FakeCluster
+from tests.support.studies import SPEC, spec_of, write_study_file
+
+
+@dataclass
+class World:
+    """A study whose coordinator runs cycle by cycle."""
+
+    folder: Path
+    ledger: Ledger
+    cluster: FakeCluster
+    coordinator: Coordinator
+
+    def study(self) -> Any:
+        with self.ledger.reading() as connection:
+            return queries.study(connection)
+
+    def until(self, stage: Stage) -> None:
+        for _ in range(500):
+            reached, happened = self.coordinator.cycle()
+            if reached == stage and self.jobs():
+                return
+            if not happened:
+                self.cluster.tick(Random(0))
+        raise AssertionError(f"it does not come to {stage}")
+
+    def jobs(self) -> Any:
+        with self.ledger.reading() as connection:
+            return queries.live_jobs(connection, 1)
+
+    def settle(self) -> None:
+        for _ in range(20):
+            self.coordinator.cycle()
+
+    def finish(self) -> Stage:
+        for _ in range(500):
+            stage, happened = self.coordinator.cycle()
+            if self.coordinator.is_over:
+                return stage
+            if not happened:
+                self.cluster.tick(Random(0))
+        raise AssertionError("it does not end")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    folder = tmp_path / "study"
+    spec = spec_of()
+    ledger = create_study(folder, spec, write_study_file(tmp_path))
+    cluster = FakeCluster(folder)
+    coordinator = Coordinator(ledger, ledger.acquire(1), cluster, folder, spec)
+    return World(folder=folder, ledger=ledger, cluster=cluster, coordinator=coordinator)
+
+
+def obey_and_die(ledger: Ledger, lease: Lease, command: Command) -> None:
+    with ledger.writing(lease) as connection:
+        obey(connection, 1, command)
+        raise ZeroDivisionError
+
+
+def test_a_paused_study_has_its_jobs_leave_and_goes_on_when_resumed(world: World) -> None:
+    world.until(Stage.SEARCHING)
+    post(world.folder, CommandKind.PAUSE, {"halt": True})
+    world.settle()
+    assert world.coordinator.is_over
+    assert world.jobs() == []
+    assert world.study().paused_why.startswith("asked by ")
+    post(world.folder, CommandKind.RESUME)
+    assert world.finish() == Stage.FINISHED
+    with world.ledger.reading() as connection:
+        states = {trial.state for trial in queries.trials_of(connection, 1)}
+    assert states == {TrialState.COMPLETED, TrialState.STOPPED}
+
+
+def test_a_drained_study_lets_its_jobs_come_to_their_ends(world: World) -> None:
+    world.until(Stage.SEARCHING)
+    post(world.folder, CommandKind.PAUSE, {"halt": False})
+    world.settle()
+    assert len(world.jobs()) > 0
+    assert not world.coordinator.is_over
+    world.cluster.tick(Random(0))
+    world.settle()
+    assert world.coordinator.is_over
+    with world.ledger.reading() as connection:
+        assert Cause.CANCELLED not in listings.counts(connection, 1)["causes"]
+
+
+def test_a_cancelled_study_ends_and_can_be_taken_up_again(world: World) -> None:
+    world.until(Stage.SEARCHING)
+    post(world.folder, CommandKind.CANCEL)
+    assert world.finish() == Stage.CANCELLED
+    assert world.jobs() == []
+    assert world.study().paused_why.startswith("cancelled by ")
+    post(world.folder, CommandKind.RESUME)
+    assert world.finish() == Stage.FINISHED
+
+
+def test_a_study_cancelled_while_volumes_are_imported_imports_them_when_resumed(
+    world: World,
+) -> None:
+    world.until(Stage.IMPORTING)
+    post(world.folder, CommandKind.CANCEL)
+    assert world.finish() == Stage.CANCELLED
+    post(world.folder, CommandKind.RESUME)
+    assert world.finish() == Stage.FINISHED
+
+
+def test_a_command_is_obeyed_once_however_often_its_file_is_read(world: World) -> None:
+    path = post(world.folder, CommandKind.PAUSE, {"halt": True})
+    kept = path.read_bytes()
+    world.coordinator.cycle()
+    assert not path.exists()
+    post(world.folder, CommandKind.RESUME)
+    world.coordinator.cycle()
+    path.write_bytes(kept)  # the coordinator was killed before it could remove it
+    world.coordinator.cycle()
+    assert not path.exists()
+    assert world.study().paused_why == ""
+
+
+def test_a_command_taken_in_half_is_taken_in_again(world: World) -> None:
+    post(world.folder, CommandKind.PAUSE, {"halt": False})
+    (command,) = read_commands(world.folder / "commands")
+    lease = world.coordinator._lease
+    with pytest.raises(ZeroDivisionError):
+        obey_and_die(world.ledger, lease, command)
+    assert world.study().paused_why == ""
+    world.coordinator.cycle()
+    assert world.study().paused_why != ""
+
+
+def test_a_file_that_is_no_command_is_put_aside(world: World) -> None:
+    (world.folder / "commands" / "1-dance-2.json").write_text('{"kind": "dance"}')
+    world.coordinator.cycle()
+    assert [p.name for p in (world.folder / "commands").iterdir()] == ["unreadable"]
+
+
+def test_what_was_asked_is_kept_with_its_asker(world: World) -> None:
+    path = post(world.folder, CommandKind.CANCEL)
+    world.finish()
+    late = post(world.folder, CommandKind.PAUSE)
+    world.coordinator.cycle()
+    with world.ledger.reading() as connection:
+        first, second = (queries.command(connection, one.stem) for one in (path, late))
+    assert first is not None
+    assert (first.kind, first.refused) == ("cancel", "")
+    assert "@" in first.by
+    assert second is not None
+    assert second.refused == "the study is over: cancelled"
+
+
+def test_without_a_coordinator_it_is_done_here_and_now(world: World) -> None:
+    world.ledger.release(world.coordinator._lease)
+    assert ask(world.folder, CommandKind.PAUSE, {"halt": True}) == "pause: done"
+    assert world.study().paused_why != ""
+    assert world.study().holder == ""
+    assert ask(world.folder, CommandKind.CANCEL) == "cancel: done"
+    with pytest.raises(StateError, match="pause was not done: the study is over"):
+        ask(world.folder, CommandKind.PAUSE)
+
+
+def test_a_running_study_is_not_resumed_and_says_who_holds_it(world: World) -> None:
+    with pytest.raises(LeaseError, match="held by the coordinator on"):
+        wake(world.ledger, world.folder)
+
+
+def test_a_holder_that_does_not_answer_is_named(world: World) -> None:
+    post(world.folder, CommandKind.PAUSE, {"halt": False})
+    world.coordinator.cycle()
+    with pytest.raises(StateError, match="does not answer"):
+        wake(world.ledger, world.folder, within_s=0.2)
+
+
+def test_nobody_is_woken_where_nobody_holds_the_study(world: World) -> None:
+    world.ledger.release(world.coordinator._lease)
+    assert not wake(world.ledger, world.folder)
+
+
+def test_budget_cluster_and_ensemble_may_change_and_nothing_else() -> None:
+    old = spec_of()
+    for new in [
+        spec_of(search={"candidates": 9}),
+        spec_of(tune={"trials": 9}),
+        spec_of(cluster={"max_jobs": 9}),
+        spec_of(ensemble={"size": 9}),
+    ]:
+        assert why_not_extended(old, new, Stage.SEARCHING) == ""
+    other = spec_of(training={"batch_size": 9})
+    assert "training.batch_size cannot change" in why_not_extended(old, other, Stage.SEARCHING)
+    more = spec_of(search={"candidates": 9})
+    assert "until the search is over" in why_not_extended(old, more, Stage.TUNING)
+
+
+def test_an_extended_study_trains_more(world: World) -> None:
+    world.until(Stage.SEARCHING)
+    more = world.folder.parent / "more.toml"
+    more.write_text(SPEC.replace("candidates = 6", "candidates = 8"))
+    world.ledger.release(world.coordinator._lease)
+    with pytest.raises(StateError, match=r"dataset\.volumes cannot change"):
+        extend(world.folder, more)  # the study of this test has its paths as they were written
+    spec = spec_of(search={"candidates": 8})
+    ask(world.folder, CommandKind.EXTEND, spec.model_dump(mode="json"))
+    lease = world.ledger.acquire(1)
+    world.coordinator = Coordinator(world.ledger, lease, world.cluster, world.folder, spec)
+    assert world.finish() == Stage.FINISHED
+    with world.ledger.reading() as connection:
+        assert queries.last_draw(connection, 1)[0] == 8

@@ -1,0 +1,94 @@
+"""A study that really runs, steered and watched from another shell."""
+
+import os
+import signal
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emsearch.ledger.store import LEASE_S
+from tests.support.real_study import listed, results, run, start, write_study
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def unbroken(finished: Path) -> dict[str, Any]:
+    return results(finished)
+
+
+def field(folder: Path, name: str) -> Any:
+    return listed("status", folder)[name]
+
+
+def wait_until_trained(folder: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not (folder / "ledger.sqlite").is_file() or not field(folder, "done_steps"):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def test_a_detached_study_is_paused_resumed_and_watched_to_the_same_end(
+    tmp_path: Path, unbroken: dict[str, Any]
+) -> None:
+    folder = tmp_path / "study"
+    began = time.monotonic()
+    done = run("launch", write_study(tmp_path), "--folder", folder, "--detach")
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 60  # the shell is given back
+    assert "Its coordinator is process" in done.stdout
+    wait_until_trained(folder)
+    assert "process" in field(folder, "coordinator")
+    paused = run("pause", folder)
+    assert paused.stdout.strip() == "pause: done", paused.stderr
+    watched = run("watch", folder)  # until nothing of it runs
+    assert watched.returncode == 1
+    assert "asked by" in watched.stdout
+    assert f"emsearch resume {folder}" in watched.stdout
+    assert field(folder, "coordinator") == ""
+    assert field(folder, "attempts").keys() == {"ended"}
+    resumed = run("resume", folder, "--under", "nohup")
+    assert resumed.returncode == 0, resumed.stderr
+    watched = run("watch", folder)
+    assert watched.returncode == 0, watched.stdout + watched.stderr
+    assert "finished" in watched.stdout
+    assert results(folder) == unbroken
+
+
+def test_a_slow_coordinator_is_overtaken_and_stops_without_harm(
+    tmp_path: Path, unbroken: dict[str, Any]
+) -> None:
+    folder = tmp_path / "study"
+    slow = start("launch", write_study(tmp_path), "--folder", folder)
+    wait_until_trained(folder)
+    _between_writes(slow.pid, folder)
+    with sqlite3.connect(folder / "ledger.sqlite", timeout=30) as ledger:
+        ledger.execute("update studies set renewed_s = renewed_s - ?", (2 * LEASE_S,))
+    fresh = start("resume", folder)
+    deadline = time.monotonic() + 60
+    while f"process {fresh.pid}" not in field(folder, "coordinator"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.kill(slow.pid, signal.SIGCONT)
+    assert slow.wait(timeout=60) == 1  # fenced
+    assert fresh.wait(timeout=300) == 0
+    assert results(folder) == unbroken
+
+
+def _between_writes(pid: int, folder: Path) -> None:
+    """Stop a process at a moment at which it holds no lock on the ledger."""
+    for _ in range(50):
+        os.kill(pid, signal.SIGSTOP)
+        os.waitpid(pid, os.WUNTRACED)  # until it stands still
+        try:
+            with sqlite3.connect(folder / "ledger.sqlite", timeout=0.5) as ledger:
+                ledger.execute("begin immediate")
+        except sqlite3.OperationalError:
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.2)
+        else:
+            return
+    raise AssertionError("it always writes")
