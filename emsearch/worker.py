@@ -35,6 +35,7 @@ HANDLERS = {
     "train": "emsearch.training.run:run_trial",
     "import": "emsearch.volumes.importing:run_import",
     "ensemble": "emsearch.ensembles.run:run_ensemble",
+    "segment": "emsearch.inference.stream:run_segment",
     "probe": "emsearch.worker:run_probe",
 }
 """Which function carries an order out. They are imported by name, so that a job pays for torch

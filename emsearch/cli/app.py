@@ -5,10 +5,12 @@ from typing import Annotated
 import typer
 
 from emsearch.cli.asking import leaderboard, query, report, show, status, web
+from emsearch.cli.ensembles import app as ensembles
 from emsearch.cli.segmenting import segment
 from emsearch.cli.steering import cancel, extend, pause, watch
 from emsearch.cli.studies import check, init, launch, resume
 from emsearch.cli.trees import app as trees
+from emsearch.cli.viewing import instances, measure, view
 from emsearch.cli.volumes import app as volumes
 
 __all__ = ["app"]
@@ -43,10 +45,11 @@ def _common(
 COMMANDS = (
     *(init, check, launch, resume, watch, pause, cancel, extend),
     *(status, leaderboard, show, query, report, web),
-    segment,
+    *(segment, instances, measure, view),
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(ensembles, name="ensemble", help="Look at ensembles and export them.")
 app.add_typer(trees, name="tree", help="Look at module trees: sample, draw, describe.")
 app.add_typer(
     volumes, name="volumes", help="Look at volumes and get them: info, import, fetch, phantom."

@@ -1,29 +1,146 @@
 """Commands that use an ensemble."""
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import typer
 
+from emsearch.cli.forms import three
+
+if TYPE_CHECKING:
+    from emsearch.records.order import SegmentOrder
+
 __all__ = ["segment"]
+
+_LINE_EVERY_S = 20.0
 
 
 def segment(
     ensemble: Annotated[Path, typer.Argument(help="An ensemble's folder.")],
     volume: Annotated[Path, typer.Argument(help="The image to segment.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.zarr", help="Where the labels go.")],
+    probabilities: Annotated[bool, typer.Option(help="Write them too, in 255ths.")] = False,
+    flips: Annotated[bool, typer.Option(help="Average over mirror images: slower.")] = False,
+    axes: Annotated[
+        Literal["z", "zyx"], typer.Option(help="Axes along which 2-D networks see sections.")
+    ] = "z",
+    blend: Annotated[
+        Literal["gaussian", "distance"],
+        typer.Option(help="Weights of overlapping windows, where a network needs those."),
+    ] = "gaussian",
+    voxel: Annotated[
+        str, typer.Option(help="Voxel size z,y,x in nm, where the file does not say.")
+    ] = "",
+    allow_missing: Annotated[
+        bool, typer.Option(help="Take chunks that a Zarr volume lacks for empty, not for lost.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")] = "auto",
+    executor: Annotated[
+        Literal["here", "local", "slurm"],
+        typer.Option(help="In this process, over processes or GPUs of this host, or on Slurm."),
+    ] = "here",
+    jobs: Annotated[int, typer.Option(help="How many share the blocks.", min=1)] = 2,
+    profile: Annotated[
+        Path | None, typer.Option(help="Of the Slurm cluster: see slurm/ in the sources.")
+    ] = None,
 ) -> None:
     """Segment a volume of any size with an ensemble; run again, it goes on where it was killed."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from emsearch.inference.output import notes_on
+    from emsearch.records.order import SegmentOrder
 
+    task = SegmentOrder(
+        ensemble=str(ensemble.resolve()),
+        volume=str(volume.resolve()),
+        out=str(out.resolve()),
+        device=device,
+        probabilities=probabilities,
+        flips=flips,
+        axes=axes,
+        blend=blend,
+        voxel_nm=three(voxel, float, "--voxel") if voxel else None,
+        allow_missing=allow_missing,
+    )
+    for note in notes_on(task):
+        typer.echo(f"emsearch: {note}", err=True)
+    if executor == "here":
+        _here(task)
+    else:
+        _shared(task, executor, jobs, profile)
+    typer.echo(out)
+
+
+def _here(task: "SegmentOrder") -> None:
     from emsearch.inference.stream import segment as segment_volume
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        bar = progress.add_task("blocks", total=None)
+    with Blocks() as blocks:
+        segment_volume(task, blocks.tell)
 
-        def advance(done: int, of: int) -> None:
-            progress.update(bar, completed=done, total=of)
 
-        segment_volume(ensemble, volume, out, advance)
-    typer.echo(out)
+def _shared(task: "SegmentOrder", executor: str, jobs: int, profile: Path | None) -> None:
+    from emsearch.errors import SpecError
+    from emsearch.execution.local import LocalExecutor
+    from emsearch.inference.sharing import share, work_folder
+
+    if executor == "slurm":
+        del profile
+        raise SpecError("no Slurm yet")
+    gpus = sorted(Path("/dev").glob("nvidia[0-9]*")) if task.device == "auto" else []
+    devices = [f"cuda:{turn % len(gpus)}" if gpus else task.device for turn in range(jobs)]
+    folder = work_folder(Path(task.out)) / "jobs"
+    with Blocks() as blocks:
+        share(task, LocalExecutor(folder, threads=1), devices, blocks.tell)
+
+
+class Blocks:
+    """Shows blocks done and the time that is left: a bar in a terminal, now and then a line else.
+
+    The time is reckoned from the blocks of this run alone: those that were there took none of it.
+    """
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self._console = Console(stderr=True)
+        columns = (
+            TextColumn("blocks"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+        )
+        self._bar = Progress(*columns, console=self._console, transient=True)
+        self._task = self._bar.add_task("", total=None)
+        self._began_s = time.monotonic()
+        self._said_s = self._began_s
+        self._there: int | None = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    def tell(self, done: int, of: int) -> None:
+        """Show that so many blocks are done."""
+        left = self._left(done, of)
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=done, total=of, description=left)
+            return
+        now = time.monotonic()
+        if now - self._said_s > _LINE_EVERY_S:
+            self._said_s = now
+            self._console.print(f"{done} of {of} blocks, {left}", highlight=False)
+
+    def _left(self, done: int, of: int) -> str:
+        from emsearch.cli.progress import clock
+
+        if self._there is None:
+            self._there, self._began_s = done, time.monotonic()
+        made = done - self._there
+        if not made:
+            return "reckoning" if done < of else ""
+        return f"{clock((time.monotonic() - self._began_s) / made * (of - done))} left"

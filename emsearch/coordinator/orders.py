@@ -92,6 +92,8 @@ class OrderWriter:
             pool=tuple(pool),
             baselines=tuple(sorted(baselines, key=lambda member: member.trial))[: section.size],
             size=section.size,
+            methods=section.methods,
+            combine=section.combine,
             dataset=self._dataset(connection),
             study=self._spec.study.name,
             device=self._spec.training.device,

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from emsearch.inference.box import Box
+from emsearch.inference.labelled import Labelled
 from emsearch.records.files import replacing
+from emsearch.volumes.formats import open_array
 
-__all__ = ["PALETTE", "paint", "write_overlay"]
+__all__ = ["PALETTE", "paint", "write_overlay", "write_sections"]
 
 PALETTE = np.array(
     [
@@ -72,6 +75,26 @@ def write_overlay(
         sheet.paste(Image.fromarray(picture), (left, _TITLE))
     with replacing(path) as scratch:
         sheet.save(scratch, format="PNG")
+
+
+def write_sections(found: Labelled, image: Path | None, folder: Path, count: int) -> list[Path]:
+    """Write overlays of sections spread over a segmentation; return their paths.
+
+    Without an image the labels stand alone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stack = None if image is None else open_array(image)
+    depth = found.shape[0]
+    count = min(count, depth)
+    paths = []
+    for turn in range(count):
+        z = depth * (2 * turn + 1) // (2 * count)
+        start, stop = (z, 0, 0), (z + 1, *found.shape[1:])
+        labels_YX = found.read(Box(start_zyx=start, stop_zyx=stop))[0].astype(np.int16)
+        image_YX = np.zeros(labels_YX.shape) if stack is None else stack.read(z, z + 1)[0]
+        paths.append(folder / f"z{z:05d}.png")
+        write_overlay(paths[-1], image_YX, {"labels": labels_YX})
+    return paths
 
 
 def _stretch(image_YX: NDArray[np.floating]) -> NDArray[np.uint8]:

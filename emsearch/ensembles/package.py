@@ -1,15 +1,87 @@
 """Write an ensemble as a folder that runs without the study: trees, weights, a card to read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from emsearch.inference.ensemble import CARD, Card, Ensemble, load_ensemble
-from emsearch.records.files import replacing, write_json
+import torch
 
-__all__ = ["Ensemble", "load_ensemble", "pack"]
+from emsearch.ensembles.scoring import Entry, SplitResult
+from emsearch.inference.card import CARD, Card, PackedMember
+from emsearch.inference.ensemble import Ensemble, load_ensemble
+from emsearch.records.dataset import Dataset
+from emsearch.records.files import replacing, write_json
+from emsearch.records.order import EnsembleOrder, Member, tree_of
+from emsearch.records.score import Split
+from emsearch.records.version import code_version
+from emsearch.trees.arithmetic import Target, describe
+
+__all__ = ["Ensemble", "card_of", "load_ensemble", "pack"]
+
+
+def card_of(task: EnsembleOrder, entry: Entry, results: Mapping[Split, SplitResult]) -> Card:
+    """Return the card of an ensemble that was scored; its weights' files are still to be named."""
+    members = {member.trial: member for member in (*task.pool, *task.baselines)}
+    mean, std = _normalisation(task.dataset)
+    classes = task.dataset.classes
+    return Card(
+        name=task.study or "ensemble",
+        classes=classes,
+        voxel_nm=task.dataset.volumes[0].voxel_nm,
+        mean=mean,
+        std=std,
+        members=tuple(
+            _packed(members[trial], weight, len(classes))
+            for trial, weight in entry.ballot.weights.items()
+        ),
+        method=entry.method,
+        combine="majority" if entry.ballot.is_majority else "mean",
+        temperature=entry.temperature,
+        scores={
+            split.value: asdict(result.scores[entry.name]) for split, result in results.items()
+        },
+        found={
+            split.value: {
+                "gains": result.gains if entry.kind == "ensemble" else {},
+                "disagreement": result.disagreement.get(entry.name),
+                "calibration": result.calibration[entry.name],
+            }
+            for split, result in results.items()
+        },
+        emsearch=code_version(),
+        torch=torch.__version__,
+    )
+
+
+def _packed(member: Member, weight: float, classes: int) -> PackedMember:
+    facts = describe(tree_of(member), Target(classes=classes, patch_zyx=member.patch_zyx))
+    return PackedMember(
+        weights="",
+        sha256="",
+        weight=weight,
+        tree=member.tree,
+        patch_zyx=member.patch_zyx,
+        trial=member.trial,
+        halo_zyx=facts.halo_zyx,
+    )
+
+
+def _normalisation(dataset: Dataset) -> tuple[float, float]:
+    """Return mean and standard deviation of the training voxels of all volumes together."""
+    trained = [volume for volume in dataset.volumes if volume.train is not None]
+    slices = [volume.train for volume in trained if volume.train is not None]
+    voxels = [
+        (end - first) * volume.shape_zyx[1] * volume.shape_zyx[2]
+        for volume, (first, end) in zip(trained, slices, strict=True)
+    ]
+    parts = [count / sum(voxels) for count in voxels]
+    mean = sum(part * volume.mean for part, volume in zip(parts, trained, strict=True))
+    square = sum(
+        part * (volume.std**2 + volume.mean**2) for part, volume in zip(parts, trained, strict=True)
+    )
+    return mean, (square - mean**2) ** 0.5
 
 
 def pack(folder: Path, card: Card, weights: Sequence[Path]) -> None:
@@ -31,6 +103,8 @@ def pack(folder: Path, card: Card, weights: Sequence[Path]) -> None:
 def _readme(card: Card) -> str:
     """Return the card for readers."""
     members = ", ".join(f"{member.trial} ({member.weight:.3f})" for member in card.members)
+    halo = tuple(max(member.halo_zyx[axis] for member in card.members) for axis in range(3))
+    how = "by majority" if card.combine == "majority" else "by the weighted mean of probabilities"
     lines = [
         f"# {card.name}: an ensemble of {len(card.members)} networks",
         "",
@@ -44,19 +118,79 @@ def _readme(card: Card) -> str:
         "    import emsearch",
         '    labels = emsearch.load_ensemble("THIS_FOLDER").segment(image)  # z, y, x',
         "",
-        f"Chosen by {card.method} on validation data. Members (trial, weight): {members}.",
+        "## Scores",
         "",
         "| split | mean IoU | " + " | ".join(card.classes) + " | accuracy |",
         "| --- |" + " --- |" * (len(card.classes) + 2),
         *(_score_row(split, score) for split, score in card.scores.items()),
         "",
+        *_gain_lines(card),
+        *_finding_lines(card),
+        "## Networks",
+        "",
+        (
+            f"Chosen by {card.method} on validation data and combined {how}. Members (trial, "
+            f"weight): {members}. A voxel's class depends on voxels up to {halo[0]}, {halo[1]}, "
+            f"{halo[2]} (z, y, x) away."
+        ),
+        "",
         (
             f"Made by emsearch {card.emsearch} with torch {card.torch}. Grey values g are given to "
-            f"the networks as (g - {card.mean:.6g}) / {card.std:.6g}."
+            f"the networks as (g - {card.mean:.6g}) / {card.std:.6g}. Probabilities that are "
+            f"written are calibrated with temperature {card.temperature:.3g}."
+        ),
+        "",
+        "## How to cite",
+        "",
+        (
+            f"Cite the data that the networks were trained on, and: *emsearch {card.emsearch}, "
+            f"ensemble {card.name!r}*. The method descends from Guay et al., Dense cellular "
+            "segmentation for EM using 2D-3D neural network ensembles, Scientific Reports 11:2561 "
+            "(2021), doi 10.1038/s41598-021-81590-0."
         ),
         "",
     ]
     return "\n".join(lines)
+
+
+def _gain_lines(card: Card) -> list[str]:
+    """Return a table of what the ensemble gains, with 90 % intervals."""
+    rows = [
+        f"| {split} | {rival} | "
+        + " | ".join(_interval(one) for one in (gain, *gain["iou_K"]))
+        + " |"
+        for split, found in card.found.items()
+        for rival, gain in found["gains"].items()
+    ]
+    if not rows:
+        return []
+    return [
+        "Gain in overlap over its rivals, with 90 % bootstrap intervals over places:",
+        "",
+        "| split | over | mean IoU | " + " | ".join(card.classes) + " |",
+        "| --- | --- |" + " --- |" * (len(card.classes) + 1),
+        *rows,
+        "",
+    ]
+
+
+def _finding_lines(card: Card) -> list[str]:
+    said = []
+    for split, found in card.found.items():
+        errors = found["calibration"]
+        differ = found["disagreement"]
+        apart = "" if differ is None else f"two members differ on {differ:.1%} of the voxels; "
+        said.append(
+            f"On {split}: {apart}expected calibration error {errors['error']:.3f}, with the "
+            f"temperature {errors['tempered_error']:.3f}."
+        )
+    return [*said, ""] if said else []
+
+
+def _interval(gain: Mapping[str, float] | None) -> str:
+    if gain is None:
+        return "-"
+    return f"{gain['difference']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
 
 
 def _size(voxel_nm: Sequence[float]) -> str:

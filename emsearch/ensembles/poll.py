@@ -1,15 +1,21 @@
-"""Ask every trial of a pool about the same validation voxels, once.
+"""Ask every trial of a pool about the same validation voxels, once; the answers are kept.
 
 Axes: M trial of the pool, K class, N voxel, Z Y X voxels in array order.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
-from emsearch.ensembles.select import FOLDS, Pool
+from emsearch.ensembles.pool import FOLDS, Pool
 from emsearch.errors import SpecError
 from emsearch.inference.box import Box
 from emsearch.inference.predict import Predictor
@@ -17,10 +23,22 @@ from emsearch.inference.score import Part, blocks_of, cells_of
 from emsearch.inference.tiles import Tiling
 from emsearch.records.chance import seed_of
 
-__all__ = ["Sample", "draw_sample", "poll"]
+__all__ = ["Asked", "Sample", "draw_sample", "largest_sample", "poll"]
 
-LARGEST = 1 << 21
-"""Voxels that trials are asked about; of more, a sample in which no class is rarer than need be."""
+_LARGEST = 2_000_000  # voxels that trials are asked about, at most
+_POOL_BYTES = 3_000_000_000  # of the answers of all trials together
+_CHUNK = 1 << 18  # voxels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A trial that is asked."""
+
+    name: str
+    """Of the file that its answer is kept in."""
+    digest: str
+    """Of its weights: an answer of others does not count."""
+    load: Callable[[], Predictor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,14 +47,30 @@ class Sample:
 
     blocks: tuple[tuple[Part, Box, NDArray[np.int64]], ...]
     """Where to predict, and which voxels of the block count, by their flat index."""
+    rank_N: NDArray[np.int64]
+    """Place in a pool of each voxel, in the blocks' order."""
     true_N: NDArray[np.uint8]
+    """In a pool's order, as is all that follows."""
     fold_N: NDArray[np.uint8]
     """Which of the folds of cross-validation each voxel belongs to."""
     stands_for_K: NDArray[np.float64]
 
+    @property
+    def digest(self) -> str:
+        """Digest of which voxels they are."""
+        content = sha256(self.rank_N.tobytes() + self.true_N.tobytes())
+        for part, block, place in self.blocks:
+            content.update(f"{part.volume.record} {block}".encode() + place.tobytes())
+        return content.hexdigest()
+
+
+def largest_sample(members: int, classes: int) -> int:
+    """Return how many voxels to ask so many trials about: their answers are held in memory."""
+    return min(_LARGEST, _POOL_BYTES // (members * classes))
+
 
 def draw_sample(
-    parts: Sequence[Part], classes: int, tilings: Sequence[Tiling], largest: int = LARGEST
+    parts: Sequence[Part], classes: int, tilings: Sequence[Tiling], largest: int = _LARGEST
 ) -> Sample:
     """Return all labelled voxels of `parts`, or at most about `largest` of them.
 
@@ -64,34 +98,75 @@ def draw_sample(
             fold_ZYX[cell.slices(block.start_zyx)] = cells % FOLDS
             cells += 1
         folds.append(fold_ZYX.reshape(-1)[place])
-    true_N = np.concatenate(true)
+    true_N, fold_N = np.concatenate(true), np.concatenate(folds)
+    order = np.lexsort((true_N, fold_N))
+    rank_N = np.empty(len(order), np.int64)
+    rank_N[order] = np.arange(len(order))
     drawn_K = np.bincount(true_N, minlength=classes)
     return Sample(
         blocks=tuple(blocks),
-        true_N=true_N,
-        fold_N=np.concatenate(folds),
+        rank_N=rank_N,
+        true_N=true_N[order],
+        fold_N=fold_N[order],
         stands_for_K=voxels_K / np.maximum(drawn_K, 1),
     )
 
 
 def poll(
-    sample: Sample, load: Sequence[Callable[[], Predictor]], after: Callable[[int], None]
-) -> Pool:
-    """Return what the networks say about the sample.
+    sample: Sample, asked: Sequence[Asked], folder: Path, after: Callable[[int], bool]
+) -> Pool | None:
+    """Return what the networks say about the sample; answers are kept in `folder`, compressed.
 
-    Each is loaded when its turn comes and dropped then; `after` is told how many have answered.
+    One that is there already, of the same weights about the same voxels, is not asked for again. A
+    network is loaded when its turn comes and dropped then; `after` is told how many have answered,
+    and None is returned where it says to leave.
     """
-    shape = (len(load), len(sample.stands_for_K), len(sample.true_N))
+    shape = (len(asked), len(sample.stands_for_K), len(sample.true_N))
     probability_MKN = np.empty(shape, np.uint8)
-    for place, open_network in enumerate(load):
-        probability_MKN[place] = _ask(sample, open_network())
-        after(place + 1)
+    about = sample.digest
+    for place, one in enumerate(asked):
+        path = folder / f"{one.name}.zarr"
+        mark = {"weights": one.digest, "sample": about}
+        answer_KN = _kept(path, mark)
+        if answer_KN is None:
+            answer_KN = _ask(sample, one.load())
+            _keep(path, answer_KN, mark)
+        probability_MKN[place] = answer_KN
+        if not after(place + 1):
+            return None
     return Pool(
         probability_MKN=probability_MKN,
         true_N=sample.true_N,
         fold_N=sample.fold_N,
         stands_for_K=sample.stands_for_K,
     )
+
+
+def _kept(path: Path, mark: dict[str, str]) -> NDArray[np.uint8] | None:
+    """Return the answer that is kept at `path`, None where there is none or another."""
+    if not path.is_dir():
+        return None
+    found: Any = zarr.open_array(path, mode="r")
+    return np.asarray(found[:]) if dict(found.attrs) == mark else None
+
+
+def _keep(path: Path, answer_KN: NDArray[np.uint8], mark: dict[str, str]) -> None:
+    """Write an answer, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        array = zarr.create_array(
+            scratch,
+            shape=answer_KN.shape,
+            chunks=(1, min(_CHUNK, answer_KN.shape[1])),
+            dtype=np.uint8,
+            attributes={**mark},
+        )
+        array[:] = answer_KN
+        shutil.rmtree(path, ignore_errors=True)
+        scratch.rename(path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _ask(sample: Sample, predictor: Predictor) -> NDArray[np.uint8]:
@@ -101,7 +176,8 @@ def _ask(sample: Sample, predictor: Predictor) -> NDArray[np.uint8]:
     for part, block, place in sample.blocks:
         probability_KZYX = predictor.probability(part.reader, part.volume_zyx, block)
         chosen_KN = probability_KZYX.reshape(predictor.classes, -1)[:, place]
-        answer_KN[:, first : first + len(place)] = np.rint(255 * chosen_KN)
+        rank_N = sample.rank_N[first : first + len(place)]
+        answer_KN[:, rank_N] = np.rint(255 * chosen_KN)
         first += len(place)
     return answer_KN
 

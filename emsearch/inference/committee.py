@@ -7,16 +7,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from emsearch.errors import SpecError
 from emsearch.inference.box import Box, Reader, Shape, split_box
 from emsearch.inference.predict import Predictor
 from emsearch.inference.tiles import Tiling
+from emsearch.inference.views import Manner, views_of
 
-__all__ = ["Committee", "block_shape"]
+__all__ = ["Committee", "block_shape", "tempered", "vote_of"]
 
 _BLOCK_VX = 1 << 21
+_BLOCK_VALUES = 1 << 24  # voxels times classes: of many classes blocks are smaller
+_TIE = 1e-3  # of a probability beside a vote: less than the smallest weight of one
+_CUBE = 64  # sides of blocks seen along three axes are multiples of it
+_PLAIN = Manner()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +32,9 @@ class Committee:
 
     members: tuple[Predictor, ...]
     weights: tuple[float, ...]
+    is_majority: bool = False
+    """Whether each network votes for its most probable class, instead of all being averaged."""
+    manner: Manner = _PLAIN
 
     def __post_init__(self) -> None:
         if not self.members or len(self.members) != len(self.weights):
@@ -40,38 +50,95 @@ class Committee:
         """How many classes the networks tell apart."""
         return self.members[0].classes
 
-    def probability(self, read: Reader, volume_zyx: Shape, region: Box) -> NDArray[np.float32]:
-        """Return the mean probability_KZYX of a region; it is all in memory."""
-        mean_KZYX = np.zeros((self.classes, *region.shape_zyx), np.float32)
+    def predict(self, read: Reader, volume_zyx: Shape, region: Box) -> Tensor:
+        """Return the probability_KZYX of a region, on the networks' device; it is all in memory."""
+        device = self.members[0].device
+        sum_KZYX = torch.zeros((self.classes, *region.shape_zyx), device=device)
         for member, weight in zip(self.members, self.weights, strict=True):
-            for box, piece_KZYX in member.pieces(read, volume_zyx, region):
-                mean_KZYX[:, *box.slices(region.start_zyx)] += weight * piece_KZYX.cpu().numpy()
+            if not self.is_majority:
+                self._add(sum_KZYX, weight, member, (read, volume_zyx, region))
+                continue
+            alone_KZYX = torch.zeros_like(sum_KZYX)
+            self._add(alone_KZYX, 1.0, member, (read, volume_zyx, region))
+            sum_KZYX.add_(vote_of(alone_KZYX), alpha=weight)
+        return sum_KZYX
+
+    def probability(self, read: Reader, volume_zyx: Shape, region: Box) -> NDArray[np.float32]:
+        """Return what `predict` does as an array."""
+        mean_KZYX: NDArray[np.float32] = self.predict(read, volume_zyx, region).cpu().numpy()
         return mean_KZYX
 
     def labels(self, read: Reader, volume_zyx: Shape) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
         """Yield the blocks of a whole volume, each with its labels_ZYX."""
         for block in split_box(Box.whole(volume_zyx), self.block_zyx(volume_zyx)):
-            yield block, self.probability(read, volume_zyx, block).argmax(0).astype(np.uint8)
+            found_ZYX = self.predict(read, volume_zyx, block).argmax(0).to(torch.uint8)
+            yield block, found_ZYX.cpu().numpy()
+
+    def _add(
+        self,
+        sum_KZYX: Tensor,
+        weight: float,
+        member: Predictor,
+        where: tuple[Reader, Shape, Box],
+    ) -> None:
+        """Add what a member says of a region, the mean over its views."""
+        read, volume_zyx, region = where
+        views = list(views_of(self.manner, is_flat=member.is_flat))
+        for view in views:
+            seen = (view.reader(read, volume_zyx), view.shape(volume_zyx))
+            for box, piece_KZYX in member.pieces(*seen, view.box(region, volume_zyx)):
+                place = view.back(box, volume_zyx).slices(region.start_zyx)
+                sum_KZYX[:, *place].add_(view.restore(piece_KZYX), alpha=weight / len(views))
 
     def block_zyx(self, volume_zyx: Shape) -> Shape:
         """Return the shape of blocks in which a volume of that shape is best predicted."""
-        return block_shape([member.tiling for member in self.members], volume_zyx)
+        if self.manner.axes == "zyx" and any(member.is_flat for member in self.members):
+            side = round(_most_voxels(self.classes) ** (1 / 3)) // _CUBE * _CUBE
+            z, y, x = (min(max(side, _CUBE), length) for length in volume_zyx)
+            return z, y, x
+        return block_shape([member.tiling for member in self.members], volume_zyx, self.classes)
 
 
-def block_shape(tilings: Sequence[Tiling], volume_zyx: Shape) -> Shape:
+def vote_of(probability_KZYX: Tensor) -> Tensor:
+    """Return a vote for the most probable class of each voxel.
+
+    Probabilities decide where as many votes are given to two classes.
+    """
+    vote_KZYX = torch.zeros_like(probability_KZYX)
+    vote_KZYX.scatter_(0, probability_KZYX.argmax(0, keepdim=True), 1.0)
+    return vote_KZYX.add_(probability_KZYX, alpha=_TIE).div_(1 + _TIE)
+
+
+def tempered(probability_KZYX: Tensor, temperature: float) -> Tensor:
+    """Return the probabilities softened (temperature above 1) or sharpened; sums stay 1."""
+    if temperature == 1:
+        return probability_KZYX
+    powers_KZYX = probability_KZYX.clamp_min(1e-7).pow(1 / temperature)
+    return powers_KZYX / powers_KZYX.sum(0)
+
+
+def block_shape(tilings: Sequence[Tiling], volume_zyx: Shape, classes: int = 8) -> Shape:
     """Return the shape of blocks of about two million voxels, no smaller than a network's tile.
 
     They are wide rather than deep, but as deep as the tiles, so that little context is read twice.
+    Of more than eight classes they are smaller, so that their probabilities take no more memory.
     """
     tiles = [tiling.window_zyx or tiling.step_zyx for tiling in tilings]
     z, y, x = (
         min(max(tile[axis] for tile in tiles), length) for axis, length in enumerate(volume_zyx)
     )
-    while z * y * x * 2 <= _BLOCK_VX and (z, y, x) != volume_zyx:
+    most = _most_voxels(classes)
+    while z * y * x * 2 <= most and (z, y, x) != volume_zyx:
         if x < volume_zyx[2] and (x <= y or y == volume_zyx[1]):
             x = min(2 * x, volume_zyx[2])
         elif y < volume_zyx[1]:
             y = min(2 * y, volume_zyx[1])
         else:
             z = min(2 * z, volume_zyx[0])
+    while z * y * x > 2 * most and max(y, x) > 2 * _CUBE:  # a tile of very many classes
+        y, x = (-(-y // 2), x) if y >= x else (y, -(-x // 2))
     return z, y, x
+
+
+def _most_voxels(classes: int) -> int:
+    return min(_BLOCK_VX, _BLOCK_VALUES // classes)

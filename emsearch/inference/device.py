@@ -18,12 +18,12 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device that `name` (cpu, cuda, auto) stands for.
+    """Return the device that `name` (cpu, cuda, cuda:N, auto) stands for.
 
     Raises SpecError for cuda on a machine without it.
     """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SpecError('device = "cuda", but this machine has no CUDA device; say "auto" or "cpu"')
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise SpecError(f'device = "{name}", but this machine has no CUDA device; say auto or cpu')
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

@@ -11,58 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
 from emsearch.errors import NotFoundError, SpecError
 from emsearch.inference.box import Box, Reader
-from emsearch.inference.committee import Committee
+from emsearch.inference.card import CARD, Card, PackedMember, read_card
+from emsearch.inference.committee import Committee, tempered
 from emsearch.inference.device import keep_memory, pick_device, place
 from emsearch.inference.predict import Predictor
+from emsearch.inference.views import Manner
 from emsearch.networks.build import build
-from emsearch.records.files import read_json
 from emsearch.trees.node import Tree
 from emsearch.volumes.dataset import mirrored
 
-__all__ = ["CARD", "Card", "Ensemble", "PackedMember", "load_ensemble", "load_network"]
-
-CARD = "ensemble.json"
-FORMAT = 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PackedMember:
-    """One network of an ensemble."""
-
-    weights: str
-    """File of its weights, relative to the ensemble's folder."""
-    sha256: str
-    """Of that file."""
-    weight: float
-    """Of its vote; those of an ensemble sum to 1."""
-    tree: dict[str, Any]
-    patch_zyx: tuple[int, int, int]
-    trial: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Card:
-    """All that there is to know about an ensemble but its weights: the file `CARD`."""
-
-    name: str
-    classes: tuple[str, ...]
-    voxel_nm: tuple[float, float, float]
-    """Of the volumes that it was trained on."""
-    mean: float
-    """Grey value that becomes 0."""
-    std: float
-    """Grey values that become 1."""
-    members: tuple[PackedMember, ...]
-    method: str
-    scores: dict[str, Any]
-    """By split; as `records.score.Score`."""
-    emsearch: str
-    torch: str
-    format: int = FORMAT
+__all__ = ["Ensemble", "load_ensemble", "load_network"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,9 +49,17 @@ class Ensemble:
         return read
 
     def probability(self, image_ZYX: Any) -> NDArray[np.float32]:
-        """Return the probability_KZYX of a raw image that fits into memory, classes and all."""
+        """Return the probability_KZYX of a raw image that fits into memory, classes and all.
+
+        Calibrated where the card says how; that changes no label.
+        """
         z, y, x = image_ZYX.shape
-        return self.committee.probability(self.reader(image_ZYX), (z, y, x), Box.whole((z, y, x)))
+        region = Box.whole((z, y, x))
+        raw_KZYX = self.committee.predict(self.reader(image_ZYX), (z, y, x), region)
+        calibrated_KZYX: NDArray[np.float32] = (
+            tempered(raw_KZYX, self.card.temperature).cpu().numpy()
+        )
+        return calibrated_KZYX
 
     def segment(self, image_ZYX: Any) -> NDArray[np.uint8]:
         """Return the labels_ZYX of a raw image; class probabilities are held a block at a time."""
@@ -101,26 +70,32 @@ class Ensemble:
         return labels_ZYX
 
 
-def load_ensemble(folder: Path | str, device: str = "auto") -> Ensemble:
-    """Return the ensemble in `folder`, on cpu, cuda, or whichever there is.
+def load_ensemble(
+    folder: Path | str,
+    device: str = "auto",
+    manner: Manner = Manner(),  # noqa: B008 - frozen
+    blend: str = "gaussian",
+) -> Ensemble:
+    """Return the ensemble in `folder`, on cpu, cuda, cuda:N, or whichever there is.
 
-    Raises NotFoundError where there is none, SpecError where it is damaged or of another format.
+    `manner` says how it looks at volumes, `blend` (gaussian, distance) how windows that overlap are
+    averaged. Raises NotFoundError where there is none, SpecError where it is damaged or of another
+    format.
     """
     folder = Path(folder)
-    if not (folder / CARD).is_file():
-        raise NotFoundError(f"no ensemble in {folder}: it holds no {CARD}")
-    try:
-        card = TypeAdapter(Card).validate_python(read_json(folder / CARD))
-    except (ValidationError, ValueError) as error:
-        raise SpecError(f"{folder / 'ensemble.json'} is no ensemble's card: {error}") from error
-    if card.format != FORMAT:
-        raise SpecError(f"{folder} has format {card.format}, and this emsearch reads {FORMAT}")
+    card = read_card(folder)
     where = pick_device(device)
     if where.type == "cpu":
         keep_memory()
-    predictors = tuple(_open_member(folder, member, card, where) for member in card.members)
-    weights = tuple(member.weight for member in card.members)
-    return Ensemble(card=card, committee=Committee(members=predictors, weights=weights))
+    committee = Committee(
+        members=tuple(
+            _open_member(folder, member, card, where).blended(blend) for member in card.members
+        ),
+        weights=tuple(member.weight for member in card.members),
+        is_majority=card.combine == "majority",
+        manner=manner,
+    )
+    return Ensemble(card=card, committee=committee)
 
 
 def load_network(

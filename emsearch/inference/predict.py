@@ -4,15 +4,16 @@ Axes: B batch, C channel, K class, Z Y X voxels in array order.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from emsearch.errors import SpecError
 from emsearch.inference.box import Box, Reader, Shape, split_box
-from emsearch.inference.tiles import Tile, Tiling, gaussian, plan_tiling, tiles_of
+from emsearch.inference.tiles import BLENDS, Tile, Tiling, plan_tiling, tiles_of
 from emsearch.trees.arithmetic import Target, describe
 from emsearch.trees.node import Tree
 
@@ -45,6 +46,22 @@ class Predictor:
         """Return the predictor of a network that was built from `tree`, trained on such patches."""
         tiling = tiling_of(tree, classes, patch_zyx, device)
         return cls(network=network.eval(), tiling=tiling, classes=classes, device=device)
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the network sees sections one by one."""
+        tiling = self.tiling
+        deep = tiling.margin_zyx[0] if tiling.window_zyx is None else tiling.window_zyx[0] - 1
+        return deep == 0 and tiling.divisor_zyx[0] == 1
+
+    def blended(self, blend: str) -> "Predictor":
+        """Return the predictor with another way to weigh overlapping windows.
+
+        Raises SpecError for one that there is not.
+        """
+        if blend not in BLENDS:
+            raise SpecError(f"no blending {blend!r}; known are {', '.join(BLENDS)}")
+        return replace(self, tiling=replace(self.tiling, blend=blend))
 
     def pieces(self, read: Reader, volume_zyx: Shape, region: Box) -> Iterator[tuple[Box, Tensor]]:
         """Yield boxes that cover `region` once, each with its probability_KZYX on the device.
@@ -86,7 +103,8 @@ class Predictor:
         shape_zyx = block.shape_zyx
         sum_KZYX = torch.zeros((self.classes, *shape_zyx), device=self.device)
         total_ZYX = torch.zeros(shape_zyx, device=self.device)
-        weight_ZYX = torch.from_numpy(gaussian(self.tiling.window_zyx or shape_zyx))
+        weigh = BLENDS[self.tiling.blend]
+        weight_ZYX = torch.from_numpy(weigh(self.tiling.window_zyx or shape_zyx))
         weight_ZYX = weight_ZYX.to(self.device)
         for tile in tiles_of(self.tiling, volume_zyx, block):
             part_ZYX = weight_ZYX[tile.keep.slices(tile.window.start_zyx)]

@@ -12,21 +12,29 @@ import zarr
 
 from emsearch.inference.box import Box, Shape, split_box
 
-__all__ = ["FILL", "create_pyramid", "shrink"]
+__all__ = ["CHUNK", "FILL", "create_probabilities", "create_pyramid", "shrink"]
 
 FILL = 255
 """Value of voxels that were never written; no class has it."""
-_CHUNK: Shape = (16, 128, 128)
+CHUNK: Shape = (16, 128, 128)
 _COARSEST = 256
 """Resolutions are halved until a section is no larger."""
 
 Voxel = tuple[float, float, float]
 
 
-def create_pyramid(folder: Path, shape_zyx: Shape, voxel_nm: Voxel, classes: Sequence[str]) -> Any:
+def create_pyramid(
+    folder: Path,
+    shape_zyx: Shape,
+    voxel_nm: Voxel,
+    classes: Sequence[str],
+    *,
+    instances: bool = False,
+) -> Any:
     """Make the group and its empty arrays `0`, `1`, ... and return the group.
 
-    An axis is halved where its voxels are not already twice as long as the shortest ones.
+    An axis is halved where its voxels are not already twice as long as the shortest ones. Instances
+    are numbered from 1 in 32 bits, with 0 where there is none.
     """
     group = zarr.create_group(folder, zarr_format=3, overwrite=True)
     scale = voxel_nm
@@ -39,9 +47,9 @@ def create_pyramid(folder: Path, shape_zyx: Shape, voxel_nm: Voxel, classes: Seq
         group.create_array(
             name,
             shape=shape_zyx,
-            chunks=tuple(min(step, n) for step, n in zip(_CHUNK, shape_zyx, strict=True)),
-            dtype=np.uint8,
-            fill_value=FILL,
+            chunks=tuple(min(step, n) for step, n in zip(CHUNK, shape_zyx, strict=True)),
+            dtype=np.uint32 if instances else np.uint8,
+            fill_value=0 if instances else FILL,
             dimension_names=("z", "y", "x"),
             config={"write_empty_chunks": True},  # so that a missing chunk is one not written
         )
@@ -54,10 +62,31 @@ def create_pyramid(folder: Path, shape_zyx: Shape, voxel_nm: Voxel, classes: Seq
     return group
 
 
+def create_probabilities(
+    group: Any, shape_zyx: Shape, voxel_nm: Voxel, classes: Sequence[str]
+) -> None:
+    """Make the array `probabilities/0` of uint8 in 255ths, a channel for each class."""
+    inner = group.create_group("probabilities")
+    inner.create_array(
+        "0",
+        shape=(len(classes), *shape_zyx),
+        chunks=(1, *(min(step, n) for step, n in zip(CHUNK, shape_zyx, strict=True))),
+        dtype=np.uint8,
+        fill_value=0,
+        dimension_names=("c", "z", "y", "x"),
+        config={"write_empty_chunks": True},
+    )
+    scale = [{"type": "scale", "scale": [1.0, *voxel_nm]}]
+    content = _multiscales([{"path": "0", "coordinateTransformations": scale}])
+    content["multiscales"][0]["axes"].insert(0, {"name": "c", "type": "channel"})
+    channels = [{"label": name, "active": True} for name in classes]
+    inner.attrs["ome"] = {"version": "0.5", **content, "omero": {"channels": channels}}
+
+
 def shrink(finer: Any, coarser: Any) -> None:
     """Fill the coarser array with every second voxel of the finer one, along halved axes."""
     steps = [-(-n // m) for n, m in zip(finer.shape, coarser.shape, strict=True)]
-    for box in split_box(Box.whole(coarser.shape), (_CHUNK[0], 8 * _CHUNK[1], 8 * _CHUNK[2])):
+    for box in split_box(Box.whole(coarser.shape), (CHUNK[0], 8 * CHUNK[1], 8 * CHUNK[2])):
         picks = tuple(
             slice(part.start * step, min(part.stop * step, length))
             for part, step, length in zip(box.slices(), steps, finer.shape, strict=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from emsearch.errors import SpecError
 from emsearch.inference.box import Box, Reader, Shape, split_box
-from emsearch.inference.committee import block_shape
+from emsearch.inference.committee import block_shape, vote_of
 from emsearch.inference.predict import Predictor
 from emsearch.inference.tiles import Tiling
 from emsearch.metrics.overlap import Confusion, confusion
@@ -24,7 +24,17 @@ from emsearch.volumes.dataset import OpenVolume, open_volume
 CELL_VX = 256
 """Width of the squares that a split's sections are cut into, to tell how sure a score is."""
 
-__all__ = ["Part", "blocks_of", "confusion_on", "confusions_on", "parts_of", "predict_votes"]
+__all__ = [
+    "Ballot",
+    "Part",
+    "Verdict",
+    "blocks_of",
+    "confusion_on",
+    "confusions_in_cells",
+    "judge",
+    "judge_blocks",
+    "parts_of",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,28 +96,39 @@ def confusion_on(parts: Sequence[Part], predictor: Predictor) -> Confusion:
     return counts_KK
 
 
-def confusions_on(
-    parts: Sequence[Part],
-    predictors: Mapping[int, Predictor],
-    votes: Mapping[str, Mapping[int, float]],
-) -> dict[str, NDArray[np.int64]]:
-    """Return the confusions_CKK of several weighted committees in the cells C of a split.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ballot:
+    """A committee by its members."""
 
-    Keys are those of `votes`, which gives for each committee its members, by their keys in
-    `predictors`, with weights. Each network predicts a block once, for all committees that it
-    belongs to. Cells are squares of a section, at most `CELL_VX` wide: what intervals are drawn
-    from.
+    weights: Mapping[int, float]
+    """Of each member, by its key among predictors."""
+    is_majority: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What committees and their members say of a block."""
+
+    probabilities: dict[str, NDArray[np.float32]]
+    """By committee, probability_KZYX."""
+    votes: dict[int, NDArray[np.uint8]]
+    """By member, labels_ZYX."""
+
+    def labels(self, name: str) -> NDArray[np.uint8]:
+        """Return the labels_ZYX of a committee."""
+        labels_ZYX: NDArray[np.uint8] = self.probabilities[name].argmax(0).astype(np.uint8)
+        return labels_ZYX
+
+
+def judge_blocks(
+    parts: Sequence[Part], predictors: Mapping[int, Predictor], ballots: Mapping[str, Ballot]
+) -> Iterator[tuple[Box, NDArray[np.int64], Verdict]]:
+    """Yield the blocks of a split with their truth_ZYX and what each committee says of them.
+
+    Each network predicts a block once, for all committees that it belongs to.
     """
-    counts: dict[str, list[Confusion]] = {name: [] for name in votes}
     for part, block in blocks_of(parts, [predictor.tiling for predictor in predictors.values()]):
-        truth_ZYX = part.truth(block)
-        labels = predict_votes(part, block, predictors, votes)
-        for name, labels_ZYX in labels.items():
-            for cell in cells_of(block):
-                place = cell.slices(block.start_zyx)
-                classes = predictors[next(iter(votes[name]))].classes
-                counts[name].append(confusion(labels_ZYX[place], truth_ZYX[place], classes))
-    return {name: np.stack(of) for name, of in counts.items()}
+        yield block, part.truth(block), judge(part, block, predictors, ballots)
 
 
 def cells_of(box: Box) -> Iterator[Box]:
@@ -115,20 +136,33 @@ def cells_of(box: Box) -> Iterator[Box]:
     return split_box(box, (1, CELL_VX, CELL_VX))
 
 
-def predict_votes(
-    part: Part,
-    block: Box,
-    predictors: Mapping[int, Predictor],
-    votes: Mapping[str, Mapping[int, float]],
-) -> dict[str, NDArray[np.uint8]]:
-    """Return the labels_ZYX that each committee gives `block`."""
+def confusions_in_cells(
+    labels_ZYX: NDArray[np.uint8], truth_ZYX: NDArray[np.int64], block: Box, classes: int
+) -> list[Confusion]:
+    """Return the confusions of a block's cells: what intervals are drawn from."""
+    places = (cell.slices(block.start_zyx) for cell in cells_of(block))
+    return [confusion(labels_ZYX[place], truth_ZYX[place], classes) for place in places]
+
+
+def judge(
+    part: Part, block: Box, predictors: Mapping[int, Predictor], ballots: Mapping[str, Ballot]
+) -> Verdict:
+    """Return what committees and their members say of a block."""
     sums: dict[str, NDArray[np.float32]] = {}
+    votes: dict[int, NDArray[np.uint8]] = {}
     for key, predictor in predictors.items():
-        concerned = {name: of[key] for name, of in votes.items() if of.get(key)}
+        concerned = {name: ballot for name, ballot in ballots.items() if ballot.weights.get(key)}
         if not concerned:
             continue
         probability_KZYX = predictor.probability(part.reader, part.volume_zyx, block)
-        for name, weight in concerned.items():
-            weighted_KZYX = np.float32(weight) * probability_KZYX
+        votes[key] = probability_KZYX.argmax(0).astype(np.uint8)
+        for name, ballot in concerned.items():
+            said_KZYX = _vote(probability_KZYX) if ballot.is_majority else probability_KZYX
+            weighted_KZYX = np.float32(ballot.weights[key]) * said_KZYX
             sums[name] = sums[name] + weighted_KZYX if name in sums else weighted_KZYX
-    return {name: sum_KZYX.argmax(0).astype(np.uint8) for name, sum_KZYX in sums.items()}
+    return Verdict(probabilities=sums, votes=votes)
+
+
+def _vote(probability_KZYX: NDArray[np.float32]) -> NDArray[np.float32]:
+    vote_KZYX: NDArray[np.float32] = vote_of(torch.from_numpy(probability_KZYX)).numpy()
+    return vote_KZYX

@@ -4,11 +4,14 @@ Axes: Z Y X voxels in array order.
 """
 
 from collections import OrderedDict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
+from zarr.storage import LocalStore
 
 from emsearch.errors import SpecError
 from emsearch.inference.box import Shape
@@ -17,23 +20,28 @@ from emsearch.volumes.stack import Stack
 
 __all__ = ["Source", "open_source"]
 
-_KEPT_BYTES = 256 << 20  # of decoded sections
+_KEPT_BYTES = 128 << 20  # of decoded sections
+_Slices = tuple[slice, slice, slice]
 
 
 class Source:
     """Grey values on disk that look like an array to whoever slices it along z, y, x.
 
     Of a file of compressed sections the last ones are kept decoded, since neighbouring windows ask
-    for the same ones.
+    for the same ones. Unless told otherwise, a chunk that a Zarr array lacks is an error: Zarr
+    itself takes it for empty, and a volume that was copied in part would be segmented as it is.
     """
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, *, allow_missing: bool = True) -> None:
         self.shape: Shape = stack.shape_zyx
         self.voxel_nm = stack.voxel_nm
         self._stack = stack
         self._sections: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self._chunks = None if allow_missing else _chunks_of(stack.array)
 
-    def __getitem__(self, box: tuple[slice, slice, slice]) -> NDArray[Any]:
+    def __getitem__(self, box: _Slices) -> NDArray[Any]:
+        if self._chunks is not None:
+            self._chunks.require(box)
         if not self._stack.is_paged:
             return self._stack.read_box(box)
         sections = [self._section(z)[box[1:]] for z in range(*box[0].indices(self.shape[0]))]
@@ -50,9 +58,42 @@ class Source:
         return section
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, *, allow_missing: bool = True) -> Source:
     """Return the image at `path`. Raises NotFoundError, and SpecError for what is no grey image."""
     stack = open_array(path)
     if stack.colours:
         raise SpecError(f"{path} has {stack.colours} colours a voxel; give a grey image")
-    return Source(stack)
+    return Source(stack, allow_missing=allow_missing)
+
+
+class _Chunks:
+    """The chunk files of a Zarr array on disk."""
+
+    def __init__(self, array: Any, root: Path) -> None:
+        self._array = array
+        self._root = root
+        self._sizes = tuple(array.shards or array.chunks)
+        self._found: set[tuple[int, ...]] = set()
+
+    def require(self, box: _Slices) -> None:
+        """Raise SpecError where a chunk of the box is not there."""
+        spare = len(self._sizes) - 3
+        sizes = (1, *self._sizes) if spare < 0 else self._sizes[spare:]
+        starts = [range(b.start // n, -(-b.stop // n)) for b, n in zip(box, sizes, strict=True)]
+        for place in product(*starts):
+            key = place[1:] if spare < 0 else (0,) * spare + place
+            if key in self._found:
+                continue
+            name = self._array.metadata.encode_chunk_key(key)
+            if not (self._root / name).is_file():
+                raise SpecError(
+                    f"chunk {name} of the volume is missing; copy it, or say "
+                    "--allow-missing where chunks without tissue were never written"
+                )
+            self._found.add(key)
+
+
+def _chunks_of(array: Any) -> _Chunks | None:
+    if not isinstance(array, zarr.Array) or not isinstance(array.store, LocalStore):
+        return None
+    return _Chunks(array, Path(array.store.root) / array.path)

@@ -1,167 +1,141 @@
 """Segment a volume of any size, block by block, into OME-Zarr.
 
-A block is whole or absent: its chunks are, each a file that is moved into place. So a run that was
-killed goes on with the blocks that lack a chunk. No labels that are written are 255, the fill
-value, so that what was never written shows.
-
-Axes: Z Y X voxels in array order.
+Axes: K class, Z Y X voxels in array order.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
+from itertools import pairwise, product
+from math import ceil
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
-import zarr
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from emsearch.errors import SpecError, StateError
-from emsearch.inference.box import Box, Shape, split_box
-from emsearch.inference.ensemble import CARD, Ensemble, load_ensemble
-from emsearch.inference.pyramid import FILL, create_pyramid, shrink
+from emsearch.errors import StateError
+from emsearch.inference.box import Box, Shape
+from emsearch.inference.committee import tempered
+from emsearch.inference.ensemble import Ensemble, load_ensemble
+from emsearch.inference.output import Output, begin, name_block, sweep
+from emsearch.inference.resample import Regrid, Resampled, step_between
 from emsearch.inference.source import Source, open_source
+from emsearch.inference.views import Manner
+from emsearch.records.event import Outcome, Post
+from emsearch.records.order import SegmentOrder
+from emsearch.records.trial import Cause
 
-__all__ = ["segment"]
-
-_WRITTEN: Shape = (16, 1024, 1024)
-"""Least voxels that are written at once; prediction goes on in smaller blocks inside."""
+__all__ = ["run_segment", "segment"]
 
 Progress = Callable[[int, int], None]
 
 
-def segment(
-    ensemble: Path, volume: Path, out: Path, progress: Progress, device: str = "auto"
-) -> None:
-    """Write the labels that the ensemble in a folder gives a volume to `out`, an OME-Zarr 0.5.
+def segment(task: SegmentOrder, progress: Progress) -> None:
+    """Write the labels that an ensemble gives a volume as an OME-Zarr 0.5.
 
     `progress` is told blocks done and blocks in all. Memory is bounded by a block, whatever the
     volume's size. Raises NotFoundError and SpecError for input that cannot be used, and StateError
     that names the block where reading or writing fails; run again, it goes on with that block.
     """
-    members = load_ensemble(ensemble, device)
-    source = open_source(volume)
-    work = _Work.begin(members, source, out, _fingerprint(ensemble, source))
-    blocks = list(work.blocks())
-    for number, block in enumerate(blocks):
-        progress(number, len(blocks))
-        if not work.has(block):
-            work.carry_out(block)
-    progress(len(blocks), len(blocks))
-    work.finish()
+    output = begin(task)
+    sweep(output.folder)
+    missing = output.missing()
+    of = len(output.blocks)
+    progress(of - len(missing), of)
+    if missing:
+        writer = _Writer.of(task, output)
+        for turn, number in enumerate(missing):
+            writer.carry_out(output.blocks[number])
+            progress(of - len(missing) + turn + 1, of)
+    output.finish()
+
+
+def run_segment(task: SegmentOrder, post: Post) -> Outcome:
+    """Write the blocks that a share of the work is; the rest is others', and so is the end."""
+    output = begin(task)
+    wanted = range(len(output.blocks)) if task.blocks is None else task.blocks
+    missing = [number for number in wanted if not output.has(output.blocks[number])]
+    if missing:
+        writer = _Writer.of(task, output)
+        for turn, number in enumerate(missing):
+            if (cause := post.stop_cause()) is not None:
+                return Outcome(cause=cause)
+            writer.carry_out(output.blocks[number])
+            post.progress(turn + 1, len(missing))
+    return Outcome(cause=Cause.COMPLETED, facts={"blocks": len(missing)})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Work:
-    """A segmentation that is being written."""
+class _Writer:
+    """Predicts blocks and writes them."""
 
     ensemble: Ensemble
     source: Source
-    levels: list[Any]
-    """Zarr arrays of labels_ZYX, each of about half the resolution of the one before."""
-    group: Any
-    out: Path
+    regrid: Regrid
+    """From the source's voxels to those that the ensemble was trained on."""
+    output: Output
 
     @classmethod
-    def begin(cls, ensemble: Ensemble, source: Source, out: Path, mark: dict[str, Any]) -> "_Work":
-        """Return the work at `out`, begun or gone on with."""
-        if out.exists() and any(out.iterdir()):
-            group = _reopen(out, mark)
-        else:
-            group = _create(ensemble, source, out, mark)
-        levels = [group[name] for name in sorted(group.array_keys(), key=int)]
-        return cls(ensemble=ensemble, source=source, levels=levels, group=group, out=out)
-
-    def blocks(self) -> Iterator[Box]:
-        """Yield the blocks that are written, multiples of the chunks."""
-        least = self.ensemble.committee.block_zyx(self.source.shape)
-        chunk = self.levels[0].chunks
-        z, y, x = (
-            -(-max(low, here) // step) * step
-            for low, here, step in zip(_WRITTEN, least, chunk, strict=True)
-        )
-        return split_box(Box.whole(self.source.shape), (z, y, x))
-
-    def has(self, block: Box) -> bool:
-        """Return whether every chunk of a block is there."""
-        folder = self.out / "0" / "c"
-        chunk = self.levels[0].chunks
-        places = [
-            range(start // size, -(-stop // size))
-            for start, stop, size in zip(block.start_zyx, block.stop_zyx, chunk, strict=True)
-        ]
-        return all(
-            (folder / str(z) / str(y) / str(x)).is_file()
-            for z in places[0]
-            for y in places[1]
-            for x in places[2]
-        )
+    def of(cls, task: SegmentOrder, output: Output) -> "_Writer":
+        manner = Manner(flips=task.flips, axes=task.axes)
+        ensemble = load_ensemble(task.ensemble, task.device, manner, task.blend)
+        source = open_source(Path(task.volume), allow_missing=task.allow_missing)
+        trained = ensemble.card.voxel_nm
+        found = task.voxel_nm or source.voxel_nm or trained
+        regrid = Regrid(shape=source.shape, step=step_between(found, trained))
+        return cls(ensemble=ensemble, source=source, regrid=regrid, output=output)
 
     def carry_out(self, block: Box) -> None:
         """Predict a block and write it."""
         try:
-            labels_ZYX = self._predict(block)
-            self.levels[0][block.slices()] = labels_ZYX
+            self.output.write(block, *self._predict(block))
         except (OSError, ValueError, RuntimeError) as error:
             raise StateError(
-                f"block z, y, x {block.start_zyx} to {block.stop_zyx} failed: {error}; "
-                "mend what is wrong and run again: the blocks before it are kept"
+                f"{name_block(block)} failed: {error}; mend what is wrong and run again: the "
+                "blocks that are written are kept"
             ) from error
 
-    def finish(self) -> None:
-        """Make the lower resolutions and verify that no voxel was left out."""
-        for block in self.blocks():
-            if bool((self.levels[0][block.slices()] == FILL).any()):
-                raise StateError(
-                    f"block z, y, x {block.start_zyx} to {block.stop_zyx} of {self.out} has voxels "
-                    "without a label; remove the folder and segment again"
-                )
-        for finer, coarser in zip(self.levels, self.levels[1:], strict=False):
-            shrink(finer, coarser)
-        self.group.attrs["emsearch"] = {**self.group.attrs["emsearch"], "complete": True}
-
-    def _predict(self, block: Box) -> NDArray[np.uint8]:
-        committee = self.ensemble.committee
-        read = self.ensemble.reader(self.source)
+    def _predict(self, block: Box) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         labels_ZYX = np.empty(block.shape_zyx, np.uint8)
-        for part in split_box(block, committee.block_zyx(self.source.shape)):
-            probability_KZYX = committee.probability(read, self.source.shape, part)
-            labels_ZYX[part.slices(block.start_zyx)] = probability_KZYX.argmax(0)
-        return labels_ZYX
+        probability_KZYX = None
+        if self.output.probability is not None:
+            shape = (self.ensemble.committee.classes, *block.shape_zyx)
+            probability_KZYX = np.empty(shape, np.uint8)
+        for part in _parts(block, self._part_zyx()):
+            place = part.slices(block.start_zyx)
+            found_KZYX = self._probability(part)
+            labels_ZYX[place] = found_KZYX.argmax(0).to(torch.uint8).cpu().numpy()
+            if probability_KZYX is not None:
+                calibrated_KZYX = tempered(found_KZYX, self.ensemble.card.temperature)
+                rounded_KZYX = calibrated_KZYX.mul(255).round_().to(torch.uint8)
+                probability_KZYX[:, *place] = rounded_KZYX.cpu().numpy()
+        return labels_ZYX, probability_KZYX
+
+    def _probability(self, part: Box) -> Tensor:
+        committee = self.ensemble.committee
+        if self.regrid.step == (1, 1, 1):
+            return committee.predict(self.ensemble.reader(self.source), self.source.shape, part)
+        image = Resampled(self.source, self.regrid)
+        back = self.regrid.inverse()
+        read = self.ensemble.reader(image)
+        there_KZYX = committee.predict(read, image.shape, back.needs(part))
+        return torch.from_numpy(back.apply(there_KZYX.cpu().numpy(), part))
+
+    def _part_zyx(self) -> Shape:
+        """Return the largest shape that is predicted at once."""
+        size = self.ensemble.committee.block_zyx(self.regrid.wanted_shape)
+        z, y, x = (max(int(n * step), 1) for n, step in zip(size, self.regrid.step, strict=True))
+        return z, y, x
 
 
-def _create(ensemble: Ensemble, source: Source, out: Path, mark: dict[str, Any]) -> Any:
-    """Make the folder whole or not at all, and return its group."""
-    scratch = out.with_name(f".{out.name}.{uuid4().hex}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        voxel_nm = source.voxel_nm or ensemble.card.voxel_nm
-        group = create_pyramid(scratch, source.shape, voxel_nm, ensemble.classes)
-        group.attrs["emsearch"] = mark
-        scratch.rename(out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return zarr.open_group(out, mode="r+")
-
-
-def _reopen(out: Path, mark: dict[str, Any]) -> Any:
-    """Return the group of a segmentation that was begun. Raises SpecError where it is another."""
-    try:
-        group: Any = zarr.open_group(out, mode="r+")
-        found = dict(group.attrs["emsearch"])
-    except (FileNotFoundError, KeyError) as error:
-        raise SpecError(
-            f"{out} exists and is no segmentation that was begun; choose another name"
-        ) from error
-    if {**found, "complete": False} != mark:
-        raise SpecError(f"{out} holds a segmentation of another volume or by another ensemble")
-    return group
-
-
-def _fingerprint(ensemble: Path, source: Source) -> dict[str, Any]:
-    """Return what must be equal for a run to go on with another's blocks."""
-    card = sha256((ensemble / CARD).read_bytes()).hexdigest()
-    return {"ensemble": card, "shape_zyx": list(source.shape), "complete": False}
+def _parts(block: Box, most_zyx: Shape) -> Iterator[Box]:
+    """Yield parts of about equal shape, none larger than asked for, that cover a block once."""
+    cuts = [
+        np.linspace(start, stop, ceil((stop - start) / most) + 1).astype(int).tolist()
+        for start, stop, most in zip(block.start_zyx, block.stop_zyx, most_zyx, strict=True)
+    ]
+    pairs: list[list[Any]] = [list(pairwise(cut)) for cut in cuts]
+    for (z, end_z), (y, end_y), (x, end_x) in product(*pairs):
+        yield Box(start_zyx=(z, y, x), stop_zyx=(end_z, end_y, end_x))

@@ -4,7 +4,7 @@ Two manners. *Exact*: a network with a known receptive field and nothing that de
 window predicts a tile from a window with true context all around; the tiles then equal the
 prediction of the whole volume. *Blended*: a network that sees its whole window (instance or group
 normalisation, attention) is given windows of the shape it was trained on, which overlap and are
-averaged with Gaussian weights.
+averaged with weights that fall towards a window's border.
 
 Axes: Z Y X voxels in array order.
 """
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from emsearch.inference.box import Box, Shape
 from emsearch.trees.arithmetic import Facts
 
-__all__ = ["Tile", "Tiling", "gaussian", "plan_tiling", "tiles_of"]
+__all__ = ["BLENDS", "Tile", "Tiling", "distance", "gaussian", "plan_tiling", "tiles_of"]
 
 _BORDER_VX = 32  # mirrored context beyond the volume's border
 _OVERLAP = 0.5  # of blended windows with their neighbours, along each axis
@@ -41,6 +41,8 @@ class Tiling:
     """Windows begin and end at multiples of it."""
     window_zyx: Shape | None = None
     """Blended: the shape of every window. None: exact."""
+    blend: str = "gaussian"
+    """Blended: weights of a window's voxels, one of `BLENDS`."""
 
     @property
     def is_exact(self) -> bool:
@@ -96,6 +98,21 @@ def gaussian(shape_zyx: Shape) -> NDArray[np.float32]:
     weight_ZYX = axes[0][:, None, None] * axes[1][:, None] * axes[2]
     floored_ZYX: NDArray[np.float32] = np.maximum(weight_ZYX, 1e-4).astype(np.float32)
     return floored_ZYX
+
+
+def distance(shape_zyx: Shape) -> NDArray[np.float32]:
+    """Return the weights of a blended window: the distance to its nearest border, 1 in the middle.
+
+    Distances are parts of a window's half, so that a flat window's depth does not decide alone.
+    """
+    axes = [1 - np.abs(np.arange(size) - (size - 1) / 2) / (size / 2) for size in shape_zyx]
+    weight_ZYX = np.minimum(np.minimum(axes[0][:, None, None], axes[1][:, None]), axes[2])
+    nearest_ZYX: NDArray[np.float32] = weight_ZYX.astype(np.float32)
+    return nearest_ZYX
+
+
+BLENDS = {"gaussian": gaussian, "distance": distance}
+"""How the voxels of overlapping windows are weighed."""
 
 
 def _exact_tiles(tiling: Tiling, volume_zyx: Shape, region: Box) -> Iterator[Tile]:

@@ -1,7 +1,7 @@
 """What a worker is told to do. An order is a JSON file; all its paths are relative to the study."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
@@ -17,6 +17,7 @@ __all__ = [
     "Member",
     "Order",
     "ProbeOrder",
+    "SegmentOrder",
     "Task",
     "TrainOrder",
 ]
@@ -113,8 +114,12 @@ class EnsembleOrder:
     baselines: tuple[Member, ...]
     """The baseline's trials by repeat: its own ensemble."""
     size: int
-    """Largest number of members."""
+    """Largest number of votes."""
     dataset: Dataset
+    methods: tuple[str, ...] = ("top_k", "greedy", "diverse")
+    """Ways to choose members that are compared by cross-validation."""
+    combine: tuple[Literal["mean", "majority"], ...] = ("mean", "majority")
+    """The same of ways to combine them."""
     study: str = ""
     """The study's name, for the card."""
     device: str = "auto"
@@ -128,7 +133,32 @@ class ProbeOrder:
     """How long to wait."""
 
 
-Task = TrainOrder | ImportOrder | EnsembleOrder | ProbeOrder
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentOrder:
+    """Segment a volume with an ensemble, or some blocks of it. Paths are absolute."""
+
+    ensemble: str
+    volume: str
+    out: str
+    device: str = "auto"
+    """cpu, cuda, cuda:N, or auto."""
+    probabilities: bool = False
+    """Write them too, in 255ths."""
+    flips: bool = False
+    """Average over mirror images."""
+    axes: Literal["z", "zyx"] = "z"
+    """Along which axes 2-D networks see sections."""
+    blend: Literal["gaussian", "distance"] = "gaussian"
+    """Weights of windows that overlap."""
+    voxel_nm: tuple[float, float, float] | None = None
+    """Of the volume, where its file does not say or is wrong."""
+    allow_missing: bool = False
+    """Read chunks that a Zarr volume lacks as its fill value, instead of taking them for lost."""
+    blocks: tuple[int, ...] | None = None
+    """Numbers of the blocks to write; None: all, and to finish."""
+
+
+Task = TrainOrder | ImportOrder | EnsembleOrder | SegmentOrder | ProbeOrder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +169,7 @@ class Order:
     folder: str
     """Where its attempts have their folders, such as trials/0007."""
     kind: str
-    """Which task: train, import, ensemble, probe."""
+    """Which task: train, import, ensemble, segment, probe."""
     task: Task
     version: str
     """emsearch's version and commit; a worker of another one refuses the order."""
@@ -162,6 +192,7 @@ TASKS: dict[str, type[Task]] = {
     "train": TrainOrder,
     "import": ImportOrder,
     "ensemble": EnsembleOrder,
+    "segment": SegmentOrder,
     "probe": ProbeOrder,
 }
 _ORDERS = TypeAdapter(Order)

@@ -206,10 +206,21 @@ class TuneSection(Section):
 class EnsembleSection(Section):
     """What the ensemble is made of."""
 
-    size: Annotated[int, Field(ge=1, le=256)] = 4
-    """Largest number of members, and the baseline's number of seeds."""
+    size: Annotated[int, Field(ge=1, le=64)] = 4
+    """Largest number of votes, and the baseline's number of seeds."""
     pool: Positive = 16
     """Best trials on validation to select from."""
+    methods: Annotated[tuple[Literal["top_k", "greedy", "diverse"], ...], Field(min_length=1)] = (
+        "top_k",
+        "greedy",
+        "diverse",
+    )
+    """Ways to choose members; cross-validation decides between them."""
+    combine: Annotated[tuple[Literal["mean", "majority"], ...], Field(min_length=1)] = (
+        "mean",
+        "majority",
+    )
+    """Ways to combine members, the same."""
 
 
 class ClusterSection(Section):

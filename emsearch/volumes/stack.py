@@ -39,6 +39,8 @@ class Stack:
     """Whether a whole section is the smallest thing that is cheap to read."""
     read_box: Callable[[Box], NDArray[Any]]
     """Returns the voxels of a box: ZYX, or ZYXC."""
+    array: Any = None
+    """The library's own array, of which a Zarr one can be asked for its chunks."""
 
     def read(self, first: int, end: int) -> NDArray[Any]:
         """Return sections `first` to `end` - 1: ZYX, or ZYXC."""
@@ -81,6 +83,7 @@ def stack_of(
         colours=colours,
         is_paged=is_paged,
         read_box=read_box,
+        array=array,
     )
 
 

@@ -48,6 +48,17 @@ def test_the_interval_holds_the_truth_about_nine_times_in_ten() -> None:
     assert 47 <= held <= 60
 
 
+def test_a_class_has_a_gain_of_its_own_and_one_that_is_nowhere_has_none() -> None:
+    ours, theirs = (np.zeros((30, 3, 3), np.int64) for _ in range(2))
+    ours[:, :2, :2] = _cells(0.9, 0.05, seed=0, cells=30)
+    theirs[:, :2, :2] = _cells(0.6, 0.05, seed=1, cells=30)
+    found = gain(ours, theirs)
+    assert found.iou_K[2] is None
+    known = [one for one in found.iou_K if one is not None]
+    assert np.mean([one.difference for one in known]) == pytest.approx(found.difference)
+    assert all(0 < one.low < one.difference < one.high for one in known)
+
+
 def test_gains_are_over_each_of_the_others() -> None:
     cells = {name: _cells(0.8, 0.1, seed) for seed, name in enumerate("abc")}
     assert list(gains_over("b", cells)) == ["a", "c"]

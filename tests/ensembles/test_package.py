@@ -24,6 +24,11 @@ def test_the_folder_holds_all_that_it_needs(folder: Path) -> None:
     assert "an ensemble of 2 networks" in card
     assert "outside, cell, spot (label values 0 to 2)" in card
     assert "voxels of 40 x 4 x 4 nm" in card
+    for words in ("How to cite", "Scientific Reports 11:2561", "calibration error", "away."):
+        assert words in card
+    best = (folder.parent / "best" / "README.md").read_text()
+    assert "Gain in overlap over its rivals" in best
+    assert "| test | baseline ensemble |" in best
 
 
 def test_labels_are_the_most_probable_classes(folder: Path) -> None:

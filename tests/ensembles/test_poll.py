@@ -1,8 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from emsearch.ensembles.poll import draw_sample, poll
+from emsearch.ensembles.poll import Asked, draw_sample, largest_sample, poll
+from emsearch.ensembles.pool import Tallies, mean_iou
 from emsearch.inference.device import pick_device
 from emsearch.inference.ensemble import load_network
 from emsearch.inference.predict import Predictor
@@ -24,17 +26,68 @@ def _predictors(studied: Studied) -> list[Predictor]:
     ]
 
 
-def test_a_whole_sample_gives_each_trial_its_own_score(studied: Studied) -> None:
+def _asked(predictors: list[Predictor], loads: list[int]) -> list[Asked]:
+    """Return trials that note when their networks are loaded."""
+
+    def load(place: int) -> Predictor:
+        loads.append(place)
+        return predictors[place]
+
+    return [
+        Asked(name=str(place), digest=f"weights {place}", load=lambda place=place: load(place))  # type: ignore[misc]
+        for place in range(len(predictors))
+    ]
+
+
+def test_a_whole_sample_gives_each_trial_its_own_score(studied: Studied, tmp_path: Path) -> None:
     study, dataset, _ = studied
     predictors = _predictors(studied)
     parts = parts_of(dataset, study, Split.VALIDATION)
     sample = draw_sample(parts, 3, [predictors[0].tiling])
     told: list[int] = []
-    pool = poll(sample, [lambda p=p: p for p in predictors], told.append)  # type: ignore[misc]
+
+    def tell(done: int) -> bool:
+        told.append(done)
+        return True
+
+    pool = poll(sample, _asked(predictors, []), tmp_path, tell)
     assert told == [1, 2, 3, 4]
+    assert pool is not None
     for place, predictor in enumerate(predictors):
         expected = score(confusion_on(parts, predictor), Split.VALIDATION).mean_iou
-        assert abs(pool.mean_iou(pool.sums([place])) - expected) < 2e-3  # rounded to 255ths
+        found = mean_iou(Tallies(pool, 1).of([place]).sum(0))
+        assert abs(found - expected) < 2e-3  # rounded to 255ths
+
+
+def test_answers_are_kept_and_asked_for_again_only_of_other_weights_or_voxels(
+    studied: Studied, tmp_path: Path
+) -> None:
+    study, dataset, _ = studied
+    predictors = _predictors(studied)
+    parts = parts_of(dataset, study, Split.VALIDATION)
+    sample, other = (draw_sample(parts, 3, [predictors[0].tiling], n) for n in (2000, 900))
+    loads: list[int] = []
+    asked = _asked(predictors, loads)
+    assert poll(sample, asked, tmp_path, lambda done: done < 2) is None
+    assert loads == [0, 1]
+    first = poll(sample, asked, tmp_path, lambda _done: True)
+    assert loads == [0, 1, 2, 3]
+    again = poll(sample, asked, tmp_path, lambda _done: True)
+    assert loads == [0, 1, 2, 3]
+    assert first is not None
+    assert again is not None
+    np.testing.assert_array_equal(first.probability_MKN, again.probability_MKN)
+    changed = [replace(asked[0], digest="trained on"), *asked[1:]]
+    poll(sample, changed, tmp_path, lambda _done: True)
+    assert loads == [0, 1, 2, 3, 0]
+    poll(other, changed, tmp_path, lambda _done: True)
+    assert loads[5:] == [0, 1, 2, 3]
+
+
+def test_many_trials_of_many_classes_are_asked_about_fewer_voxels() -> None:
+    assert largest_sample(16, 7) == 2_000_000
+    assert largest_sample(200, 7) == 2_000_000
+    assert largest_sample(1000, 10) == 300_000
 
 
 def test_of_many_voxels_a_sample_keeps_the_rare_class(studied: Studied) -> None:

@@ -80,11 +80,45 @@ def test_the_package_runs_without_the_study_and_scores_the_same(
     assert score(confusion_KK, Split.TEST).mean_iou == pytest.approx(expected["mean_iou"], abs=1e-3)
 
 
+def test_members_disagreement_and_calibration_are_told(
+    order: EnsembleOrder, post: FakePost
+) -> None:
+    entries = run_ensemble(order, post).facts["entries"]
+    ours = entries[0]
+    for split in ("validation", "test"):
+        errors = ours["calibration"][split]
+        assert 0 <= errors["tempered_error"] < 1
+        assert len(ours["ensemble_gain"]) == 0
+        for rival in entries[1:]:
+            assert len(rival["ensemble_gain"][split]["iou_K"]) == 3
+    assert ours["temperature"] > 0
+    team = _by_kind({"entries": entries}, "baseline_ensemble")
+    assert 0 < team["disagreement"]["test"] < 1
+
+
+def test_a_majority_is_packed_and_scored_as_one(order: EnsembleOrder, post: FakePost) -> None:
+    order = replace(order, methods=("top_k",), combine=("majority",))
+    entry = _by_kind(run_ensemble(order, post).facts, "ensemble")
+    ensemble = load_ensemble(post.study / "ensembles" / "best", device="cpu")
+    image, labels = picture((6, 72, 56))
+    found = score(confusion(ensemble.segment(image)[5:6], labels[5:6], 3), Split.TEST)
+    assert found.mean_iou == pytest.approx(entry["test"]["mean_iou"], abs=1e-3)
+    assert ensemble.committee.is_majority == (entry["combine"] == "majority")
+
+
+def test_another_order_does_not_predict_again(
+    order: EnsembleOrder, post: FakePost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_ensemble(order, post)
+    monkeypatch.setattr("emsearch.ensembles.poll._ask", None)
+    assert run_ensemble(replace(order, size=1), post).cause is Cause.COMPLETED
+
+
 def test_an_ensemble_replaces_the_one_before(order: EnsembleOrder, post: FakePost) -> None:
     for _ in range(2):
         run_ensemble(order, post)
     names = sorted(path.name for path in (post.study / "ensembles").iterdir())
-    assert names == ["baseline", "best"]
+    assert names == ["baseline", "best", "predictions"]
 
 
 def test_overlays_show_sections_of_the_test_split(order: EnsembleOrder, post: FakePost) -> None:

@@ -1,7 +1,8 @@
 import os
 import subprocess
 import sys
-import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,69 +11,88 @@ import pytest
 import tifffile
 import zarr
 
-from emsearch.ensembles.run import run_ensemble
 from emsearch.errors import NotFoundError, SpecError, StateError
 from emsearch.inference import stream
 from emsearch.inference.box import Box
 from emsearch.inference.ensemble import load_ensemble
+from emsearch.inference.output import begin
 from emsearch.inference.pyramid import FILL
-from emsearch.inference.stream import segment
-from emsearch.records.order import EnsembleOrder
-from tests.support.trials import FakePost, make_study, picture, trained_member
+from emsearch.inference.stream import run_segment, segment
+from emsearch.records.order import SegmentOrder
+from emsearch.records.trial import Cause
+from tests.support.trials import FakePost, picture
 
-SHAPE = (20, 150, 90)
-
-
-@pytest.fixture(scope="module")
-def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    study = tmp_path_factory.mktemp("study")
-    dataset = make_study(study)
-    members = [trained_member(study, dataset, trial) for trial in range(2)]
-    order = EnsembleOrder(
-        pool=tuple(members), baselines=tuple(members), size=2, dataset=dataset, device="cpu"
-    )
-    run_ensemble(order, FakePost(study=study, folder=study / "tasks" / "a"))
-    return study / "ensembles" / "baseline"
+pytestmark = pytest.mark.usefixtures("small_blocks")
+Silent = Callable[[int, int], None]
 
 
-@pytest.fixture
-def volume(tmp_path: Path) -> Path:
-    image, _ = picture(SHAPE, seed=3)
-    tifffile.imwrite(tmp_path / "image.tif", image, compression="deflate")
-    return tmp_path / "image.tif"
+def _labels(task: SegmentOrder) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    return np.asarray(zarr.open_group(task.out, mode="r")["0"][:])  # type: ignore[index]
 
 
-@pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "_WRITTEN", (16, 128, 64))
-    monkeypatch.setattr(
-        "emsearch.inference.committee.Committee.block_zyx", lambda _self, _volume: (3, 64, 64)
-    )
+def _tree(task: SegmentOrder) -> dict[str, bytes]:
+    """Return all files of an output."""
+    folder = Path(task.out)
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
-def _nothing(_done: int, _of: int) -> None:
-    """Tell nobody."""
-
-
-def _labels(out: Path) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    return np.asarray(zarr.open_group(out, mode="r")["0"][:])  # type: ignore[index]
-
-
-def test_a_streamed_volume_has_the_labels_of_one_in_memory(
-    ensemble: Path, volume: Path, tmp_path: Path
-) -> None:
+def test_a_streamed_volume_has_the_labels_of_one_in_memory(task: SegmentOrder) -> None:
     told: list[tuple[int, int]] = []
-    segment(ensemble, volume, tmp_path / "out.zarr", lambda done, of: told.append((done, of)))
-    expected = load_ensemble(ensemble, "cpu").segment(tifffile.imread(volume))
-    np.testing.assert_array_equal(_labels(tmp_path / "out.zarr"), expected)
+    segment(task, lambda done, of: told.append((done, of)))
+    expected = load_ensemble(task.ensemble, "cpu").segment(tifffile.imread(task.volume))
+    np.testing.assert_array_equal(_labels(task), expected)
     assert told == [(done, 4) for done in range(5)]
 
 
-def test_the_output_is_ome_zarr_with_several_resolutions(ensemble: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("manner", [{"flips": True}, {"axes": "zyx"}, {"blend": "distance"}])
+def test_every_manner_labels_a_volume(
+    manner: dict[str, Any], task: SegmentOrder, silent: Silent
+) -> None:
+    segment(replace(task, **manner), silent)
+    assert (_labels(task) < 3).all()
+
+
+def test_probabilities_are_written_in_255ths(task: SegmentOrder, silent: Silent) -> None:
+    task = replace(task, probabilities=True)
+    segment(task, silent)
+    group: Any = zarr.open_group(task.out, mode="r")
+    probability_KZYX = group["probabilities/0"][:].astype(int)
+    expected = load_ensemble(task.ensemble, "cpu").probability(tifffile.imread(task.volume))
+    assert np.abs(probability_KZYX - 255 * expected).max() <= 0.51
+    assert np.abs(probability_KZYX.sum(0) - 255).max() <= 2
+    axes = group["probabilities"].attrs["ome"]["multiscales"][0]["axes"]
+    assert [axis["name"] for axis in axes] == ["c", "z", "y", "x"]
+
+
+def test_a_volume_of_other_voxels_is_resampled_and_keeps_its_own_grid(
+    task: SegmentOrder, silent: Silent, tmp_path: Path
+) -> None:
+    image, _ = picture((6, 100, 80), seed=3)
+    finer = image.repeat(2, axis=1).repeat(2, axis=2)
+    np.save(tmp_path / "finer.npy", finer)
+    task = replace(task, volume=str(tmp_path / "finer.npy"), voxel_nm=(40, 2, 2))
+    segment(task, silent)
+    found = _labels(task)
+    assert found.shape == (6, 200, 160)
+    known = load_ensemble(task.ensemble, "cpu").segment(image)
+    assert (found == known.repeat(2, axis=1).repeat(2, axis=2)).mean() > 0.9
+    group: Any = zarr.open_group(task.out, mode="r")
+    (first, *_) = group.attrs["ome"]["multiscales"][0]["datasets"]
+    assert first["coordinateTransformations"][0]["scale"] == [40, 2, 2]
+
+
+def test_the_output_is_ome_zarr_with_several_resolutions(
+    task: SegmentOrder, silent: Silent, tmp_path: Path
+) -> None:
     image, _ = picture((4, 600, 300))
     np.save(tmp_path / "image.npy", image)
-    segment(ensemble, tmp_path / "image.npy", tmp_path / "out.zarr", _nothing)
-    group: Any = zarr.open_group(tmp_path / "out.zarr", mode="r")
+    task = replace(task, volume=str(tmp_path / "image.npy"))
+    segment(task, silent)
+    group: Any = zarr.open_group(task.out, mode="r")
     ome = group.attrs["ome"]
     (multiscale,) = ome["multiscales"]
     assert ome["version"] == "0.5"
@@ -90,156 +110,203 @@ def test_the_output_is_ome_zarr_with_several_resolutions(ensemble: Path, tmp_pat
 
 @pytest.mark.parametrize("fatal", [0, 1, 3])
 def test_a_killed_run_goes_on_with_the_blocks_that_are_missing(
-    fatal: int, ensemble: Path, volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fatal: int, task: SegmentOrder, silent: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(done: int, _of: int) -> None:
         if done == fatal:
             raise KeyboardInterrupt
 
-    segment(ensemble, volume, tmp_path / "whole.zarr", _nothing)
+    whole = replace(task, out=task.out.replace("out", "whole"))
+    segment(whole, silent)
     with pytest.raises(KeyboardInterrupt):
-        segment(ensemble, volume, tmp_path / "out.zarr", die)
+        segment(task, die)
     made: list[Box] = []
-    carry_out = stream._Work.carry_out
+    carry_out = stream._Writer.carry_out
 
-    def note(work: Any, block: Box) -> None:
+    def note(writer: Any, block: Box) -> None:
         made.append(block)
-        carry_out(work, block)
+        carry_out(writer, block)
 
-    monkeypatch.setattr(stream._Work, "carry_out", note)
-    segment(ensemble, volume, tmp_path / "out.zarr", _nothing)
+    monkeypatch.setattr(stream._Writer, "carry_out", note)
+    segment(task, silent)
     assert len(made) == 4 - fatal
-    assert _tree(tmp_path / "out.zarr") == _tree(tmp_path / "whole.zarr")
+    assert _tree(task) == _tree(whole)
 
 
-def _tree(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+def test_a_block_that_lost_a_chunk_is_made_again(task: SegmentOrder, silent: Silent) -> None:
+    segment(task, silent)
+    before = _tree(task)
+    (Path(task.out) / "0" / "c" / "0" / "1" / "0").unlink()
+    segment(task, silent)
+    assert _tree(task) == before
 
 
-def test_a_block_that_lost_a_chunk_is_made_again(
-    ensemble: Path, volume: Path, tmp_path: Path
+def test_what_a_killed_process_left_of_a_chunk_is_swept_away(
+    task: SegmentOrder, silent: Silent
 ) -> None:
-    out = tmp_path / "out.zarr"
-    segment(ensemble, volume, out, _nothing)
-    before = _tree(out)
-    (out / "0" / "c" / "0" / "1" / "0").unlink()
-    segment(ensemble, volume, out, _nothing)
-    assert _tree(out) == before
+    segment(task, silent)
+    before = _tree(task)
+    (Path(task.out) / "0" / "c" / "0" / "1" / "0.abc.partial").write_bytes(b"half")
+    segment(task, silent)
+    assert _tree(task) == before
 
 
-def test_a_disk_that_is_full_names_the_block_and_loses_nothing(
-    ensemble: Path, volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_disk_that_fills_up_names_the_block_and_loses_nothing(
+    task: SegmentOrder, silent: Silent, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out.zarr"
-    predict = stream._Work._predict
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["/bin/mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        small = replace(task, out=str(disk / "out.zarr"))
+        with pytest.raises(StateError, match=r"block z, y, x .* to .* No space left on device"):
+            segment(small, silent)
+        kept = 4 - len(begin(small).missing())
+        subprocess.run(["/bin/mount", "-o", "remount,size=4m", str(disk)], check=True)
+        told: list[int] = []
+        segment(small, lambda done, _of: told.append(done))
+        assert told[0] == kept
+        segment(task, silent)
+        assert _tree(small) == _tree(task)
+    finally:
+        subprocess.run(["/bin/umount", str(disk)], check=True)
 
-    def fill_up(work: Any, block: Box) -> Any:
+
+def test_a_disk_that_is_full_names_the_block(
+    task: SegmentOrder, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = stream._Writer._predict
+
+    def fill_up(writer: Any, block: Box) -> Any:
         if block.start_zyx[1] > 0:
             raise OSError(28, "No space left on device")
-        return predict(work, block)
+        return predict(writer, block)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream._Work, "_predict", fill_up)
+        patch.setattr(stream._Writer, "_predict", fill_up)
         with pytest.raises(StateError, match=r"block z, y, x \(0, 128, 0\) to .* No space left"):
-            segment(ensemble, volume, out, _nothing)
-    segment(ensemble, volume, out, _nothing)
-    assert (_labels(out) != FILL).all()
+            segment(task, silent)
+    segment(task, silent)
+    assert (_labels(task) != FILL).all()
 
 
-def test_a_truncated_image_names_the_block(ensemble: Path, tmp_path: Path) -> None:
+def _as_zarr(folder: Path) -> Path:
+    """Write an image of 5 x 3 x 2 chunks and return its path."""
     image, _ = picture((40, 150, 90))
-    group = zarr.create_group(tmp_path / "image.zarr")
+    group = zarr.create_group(folder / "image.zarr")
     array = group.create_array("0", shape=image.shape, chunks=(8, 64, 64), dtype=image.dtype)
     array[:] = image
-    chunk = tmp_path / "image.zarr" / "0" / "c" / "3" / "0" / "0"
-    chunk.write_bytes(chunk.read_bytes()[:20])
+    return folder / "image.zarr" / "0"
+
+
+def test_a_truncated_image_names_the_block(
+    task: SegmentOrder, silent: Silent, tmp_path: Path
+) -> None:
+    image = _as_zarr(tmp_path)
+    chunk = image / "c" / "3" / "0" / "0"
+    whole = chunk.read_bytes()
+    chunk.write_bytes(whole[:20])
+    task = replace(task, volume=str(image))
     with pytest.raises(StateError, match=r"block z, y, x \(16, 0, 0\) to"):
-        segment(ensemble, tmp_path / "image.zarr" / "0", tmp_path / "out.zarr", _nothing)
+        segment(task, silent)
+    chunk.write_bytes(whole)
+    told: list[int] = []
+    segment(task, lambda done, _of: told.append(done))
+    assert told[0] == 2
 
 
-def test_the_output_of_another_ensemble_or_volume_is_left_alone(
-    ensemble: Path, volume: Path, tmp_path: Path
+def test_a_truncated_tiff_names_the_block(task: SegmentOrder, silent: Silent) -> None:
+    path = Path(task.volume)
+    tifffile.imwrite(path, picture((20, 150, 90))[0])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 9 // 10])
+    with pytest.raises((StateError, SpecError), match=r"block z, y, x|cut short|damaged"):
+        segment(task, silent)
+
+
+def test_a_chunk_that_is_missing_is_named_unless_that_is_allowed(
+    task: SegmentOrder, silent: Silent, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out.zarr"
-    segment(ensemble, volume, out, _nothing)
-    before = _tree(out)
+    image = _as_zarr(tmp_path)
+    (image / "c" / "4" / "2" / "1").unlink()
+    task = replace(task, volume=str(image))
+    message = r"block z, y, x \(32, 0, 0\) to .* chunk c/4/2/1 of the volume is missing"
+    with pytest.raises(StateError, match=message):
+        segment(task, silent)
+    segment(replace(task, allow_missing=True), silent)
+    assert (_labels(task) < 3).all()
+
+
+def test_a_damaged_output_is_found_when_it_is_verified(task: SegmentOrder, silent: Silent) -> None:
+    segment(task, silent)
+    (Path(task.out) / "0" / "c" / "0" / "1" / "0").write_bytes(b"scribble")
+    with pytest.raises(StateError, match=r"block z, y, x \(0, 128, 0\) .* cannot be read back"):
+        segment(task, silent)
+
+
+def test_the_output_of_another_ensemble_volume_or_manner_is_left_alone(
+    task: SegmentOrder, silent: Silent, tmp_path: Path
+) -> None:
+    segment(task, silent)
+    before = _tree(task)
     np.save(tmp_path / "other.npy", picture((3, 40, 40))[0])
-    with pytest.raises(SpecError, match="another volume or by another ensemble"):
-        segment(ensemble, tmp_path / "other.npy", out, _nothing)
-    with pytest.raises(SpecError, match="another volume or by another ensemble"):
-        segment(ensemble.parent / "best", volume, out, _nothing)
-    assert _tree(out) == before
+    with pytest.raises(SpecError, match=r"another volume .* \(differing: shape_zyx\)"):
+        segment(replace(task, volume=str(tmp_path / "other.npy")), silent)
+    best = str(Path(task.ensemble).parent / "best")
+    with pytest.raises(SpecError, match=r"\(differing: ensemble\)"):
+        segment(replace(task, ensemble=best), silent)
+    with pytest.raises(SpecError, match=r"\(differing: flips\)"):
+        segment(replace(task, flips=True), silent)
+    assert _tree(task) == before
 
 
-def test_a_folder_that_is_something_else_is_left_alone(
-    ensemble: Path, volume: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "out.zarr").mkdir()
-    (tmp_path / "out.zarr" / "thesis.txt").write_text("years of work")
+def test_a_folder_that_is_something_else_is_left_alone(task: SegmentOrder, silent: Silent) -> None:
+    Path(task.out).mkdir()
+    (Path(task.out) / "thesis.txt").write_text("years of work")
     with pytest.raises(SpecError, match="choose another name"):
-        segment(ensemble, volume, tmp_path / "out.zarr", _nothing)
-    assert (tmp_path / "out.zarr" / "thesis.txt").read_text() == "years of work"
+        segment(task, silent)
+    assert (Path(task.out) / "thesis.txt").read_text() == "years of work"
 
 
-def test_what_is_missing_is_named_and_nothing_is_written(ensemble: Path, tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="absent"):
-        segment(ensemble, tmp_path / "absent.tif", tmp_path / "out.zarr", _nothing)
-    with pytest.raises(NotFoundError, match="no ensemble"):
-        segment(tmp_path, tmp_path / "absent.tif", tmp_path / "out.zarr", _nothing)
-    assert not list(tmp_path.iterdir())
-
-
-_PROGRAM = """
-import sys
-from pathlib import Path
-from emsearch.inference import stream
-
-stream._WRITTEN = (16, 128, 128)
-stream.segment(*map(Path, sys.argv[1:4]), lambda done, of: print(done, flush=True), "cpu")
-"""
-
-
-@pytest.mark.slow
-def test_a_process_killed_several_times_ends_with_the_same_bytes(
-    ensemble: Path, tmp_path: Path
+def test_what_is_missing_is_named_and_nothing_is_written(
+    task: SegmentOrder, silent: Silent, tmp_path: Path
 ) -> None:
-    image, _ = picture((32, 300, 400))
-    np.save(tmp_path / "image.npy", image)
-    arguments = [str(ensemble), str(tmp_path / "image.npy")]
-
-    def start(out: str) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-c", _PROGRAM, *arguments, str(tmp_path / out)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, env=environment)
-
-    _finish(start("whole.zarr"))
-    rng = np.random.default_rng(0)
-    for _ in range(3):
-        process = start("out.zarr")
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(float(rng.uniform(0, 0.3)))
-        process.kill()
-        process.communicate()
-    _finish(start("out.zarr"))
-    assert _tree(tmp_path / "out.zarr") == _tree(tmp_path / "whole.zarr")
+    with pytest.raises(NotFoundError, match="absent"):
+        segment(replace(task, volume=str(tmp_path / "absent.tif")), silent)
+    with pytest.raises(NotFoundError, match="no ensemble"):
+        segment(replace(task, ensemble=str(tmp_path)), silent)
+    assert [path.name for path in tmp_path.iterdir()] == ["image.tif"]
 
 
-def _finish(process: "subprocess.Popen[str]") -> None:
-    process.communicate(timeout=200)
-    assert process.returncode == 0
+def test_a_share_writes_its_blocks_and_no_others(task: SegmentOrder, tmp_path: Path) -> None:
+    post = FakePost(study=tmp_path, folder=tmp_path / "attempt")
+    outcome = run_segment(replace(task, blocks=(1, 3)), post)
+    assert outcome.cause is Cause.COMPLETED
+    assert outcome.facts == {"blocks": 2}
+    assert begin(task).missing() == [0, 2]
+
+
+def test_a_share_leaves_between_blocks_when_asked(task: SegmentOrder, tmp_path: Path) -> None:
+    post = FakePost(study=tmp_path, folder=tmp_path / "attempt", stop_after=1)
+    assert run_segment(task, post).cause is Cause.PREEMPTED
+    assert begin(task).missing() == [1, 2, 3]
 
 
 _MEASURED = """
 import sys
 from pathlib import Path
 from emsearch.inference.stream import segment
+from emsearch.records.order import SegmentOrder
 
-segment(*map(Path, sys.argv[1:4]), lambda done, of: None, "cpu")
+ensemble, volume, out = sys.argv[1:4]
+task = SegmentOrder(ensemble=ensemble, volume=volume, out=out, device="cpu", voxel_nm=(40, 4, 4))
+segment(task, lambda done, of: None)
 # Not ru_maxrss, which a child takes over from the process that started it.
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(int(status["VmHWM"].split()[0]) // 1024)

@@ -1,0 +1,233 @@
+"""A segmentation on disk: which blocks it is made of, which are there, and how it is finished.
+
+A block is whole or absent: its chunks are, each a file that is moved into place. So a run that was
+killed goes on with the blocks that lack a chunk. No label is 255, the fill value, so that what was
+never written shows. Nothing here needs torch: a login node hands blocks out and finishes.
+
+Axes: K class, Z Y X voxels in array order.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import product
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from emsearch.errors import SpecError, StateError
+from emsearch.inference.box import Box, Shape, split_box
+from emsearch.inference.card import CARD, Card, read_card
+from emsearch.inference.pyramid import CHUNK, FILL, create_probabilities, create_pyramid, shrink
+from emsearch.inference.resample import step_between
+from emsearch.inference.source import Source, open_source
+from emsearch.records.order import SegmentOrder
+
+__all__ = ["Output", "begin", "name_block", "notes_on"]
+
+WRITTEN: Shape = (16, 1024, 1024)
+"""Voxels that are written at once; prediction goes on in smaller blocks inside."""
+_CUBE: Shape = (128, 128, 128)
+"""The same where networks see sections along three axes."""
+_PROBABILITY_BYTES = 1 << 26  # of a block's probabilities, where they are written
+
+Voxel = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """A segmentation that is being written."""
+
+    folder: Path
+    group: Any
+    levels: list[Any]
+    """Zarr arrays of labels_ZYX, each of about half the resolution of the one before."""
+    probability: Any
+    """Zarr array of probability_KZYX in 255ths, None where it was not asked for."""
+    blocks: tuple[Box, ...]
+    """What is written at once, multiples of the chunks, in order."""
+
+    def missing(self) -> list[int]:
+        """Return the numbers of the blocks that lack a chunk."""
+        return [number for number, block in enumerate(self.blocks) if not self.has(block)]
+
+    def has(self, block: Box) -> bool:
+        """Return whether every chunk of a block is there."""
+        sizes = self.levels[0].chunks
+        places = [
+            range(start // size, -(-stop // size))
+            for start, stop, size in zip(block.start_zyx, block.stop_zyx, sizes, strict=True)
+        ]
+        folder = self.folder / "0" / "c"
+        names = [Path(str(z)) / str(y) / str(x) for z, y, x in product(*places)]
+        if not all((folder / name).is_file() for name in names):
+            return False
+        if self.probability is None:
+            return True
+        folder = self.folder / "probabilities" / "0" / "c"
+        classes = range(self.probability.shape[0])
+        return all((folder / str(k) / name).is_file() for k in classes for name in names)
+
+    def write(
+        self, block: Box, labels_ZYX: NDArray[np.uint8], probability_KZYX: NDArray[np.uint8] | None
+    ) -> None:
+        """Write a block."""
+        if probability_KZYX is not None:
+            self.probability[:, *block.slices()] = probability_KZYX
+        self.levels[0][block.slices()] = labels_ZYX
+
+    def finish(self) -> None:
+        """Verify that no voxel was left out and make the lower resolutions.
+
+        Raises StateError that names a block which cannot be read or has voxels without a label.
+        """
+        for block in self.blocks:
+            try:
+                left_out = bool((self.levels[0][block.slices()] == FILL).any())
+            except (OSError, ValueError, RuntimeError) as error:
+                raise StateError(
+                    f"{name_block(block)} of {self.folder} cannot be read back: {error}; remove "
+                    f"its chunks in {self.folder / '0' / 'c'} and run again"
+                ) from error
+            if left_out or not self.has(block):
+                raise StateError(
+                    f"{name_block(block)} of {self.folder} has voxels without a label; remove the "
+                    "folder and segment again"
+                )
+        for finer, coarser in zip(self.levels, self.levels[1:], strict=False):
+            shrink(finer, coarser)
+        self.group.attrs["emsearch"] = {**self.group.attrs["emsearch"], "complete": True}
+
+
+def begin(task: SegmentOrder) -> Output:
+    """Return the output of a task, made or gone on with.
+
+    Raises NotFoundError and SpecError for input that cannot be used, and SpecError where the output
+    is of another volume, ensemble or manner.
+    """
+    card = read_card(Path(task.ensemble))
+    source = open_source(Path(task.volume))
+    folder = Path(task.out)
+    mark = _mark(task, source)
+    if folder.exists() and any(folder.iterdir()):
+        group = _reopen(folder, mark)
+    else:
+        group = _create(card, source, task, mark)
+    levels = [group[name] for name in sorted(group.array_keys(), key=int)]
+    return Output(
+        folder=folder,
+        group=group,
+        levels=levels,
+        probability=group["probabilities/0"] if task.probabilities else None,
+        blocks=tuple(split_box(Box.whole(source.shape), _written(card, source.shape, task))),
+    )
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed left of chunks; nobody may be writing."""
+    for path in folder.rglob("*.partial"):
+        path.unlink(missing_ok=True)
+
+
+def notes_on(task: SegmentOrder) -> list[str]:
+    """Return what a user should know before the volume is segmented."""
+    card = read_card(Path(task.ensemble))
+    found = task.voxel_nm or open_source(Path(task.volume)).voxel_nm
+    trained = _size(card.voxel_nm)
+    if found is None:
+        return [
+            (
+                f"{task.volume} says no voxel size: taken for {trained} nm, that of training; "
+                "if it differs, say --voxel z,y,x"
+            )
+        ]
+    if step_between(found, card.voxel_nm) != (1, 1, 1):
+        return [
+            (
+                f"voxels of {_size(found)} nm are resampled to the {trained} nm that the ensemble "
+                "was trained on, and its probabilities back; expect worse labels than on volumes "
+                "like those of training"
+            )
+        ]
+    return []
+
+
+def name_block(block: Box) -> str:
+    """Return what errors call a block."""
+    return f"block z, y, x {block.start_zyx} to {block.stop_zyx}"
+
+
+def _written(card: Card, shape: Shape, task: SegmentOrder) -> Shape:
+    """Return the shape of what is written at once: it depends on no device."""
+    least = _CUBE if task.axes == "zyx" else WRITTEN
+    chunk = [min(step, length) for step, length in zip(CHUNK, shape, strict=True)]
+    deep = max((least[0], *(member.patch_zyx[0] for member in card.members)))
+    wanted = (deep, *least[1:])
+    z, y, x = (-(-size // step) * step for size, step in zip(wanted, chunk, strict=True))
+    if task.probabilities:
+        while z * y * x * len(card.classes) > _PROBABILITY_BYTES and y * x > chunk[1] * chunk[2]:
+            y, x = (_halved(y, chunk[1]), x) if y >= x else (y, _halved(x, chunk[2]))
+    return z, y, x
+
+
+def _halved(size: int, step: int) -> int:
+    return max(size // 2 // step, 1) * step
+
+
+def _create(card: Card, source: Source, task: SegmentOrder, mark: dict[str, Any]) -> Any:
+    """Make the folder whole or not at all, and return its group."""
+    out = Path(task.out)
+    scratch = out.with_name(f".{out.name}.{uuid4().hex}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        voxel_nm = task.voxel_nm or source.voxel_nm or card.voxel_nm
+        group = create_pyramid(scratch, source.shape, voxel_nm, card.classes)
+        if task.probabilities:
+            create_probabilities(group, source.shape, voxel_nm, card.classes)
+        group.attrs["emsearch"] = mark
+        scratch.rename(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return zarr.open_group(out, mode="r+")
+
+
+def _reopen(out: Path, mark: dict[str, Any]) -> Any:
+    """Return the group of a segmentation that was begun. Raises SpecError where it is another."""
+    try:
+        group: Any = zarr.open_group(out, mode="r+")
+        found = dict(group.attrs["emsearch"])
+    except (FileNotFoundError, KeyError) as error:
+        raise SpecError(
+            f"{out} exists and is no segmentation that was begun; choose another name"
+        ) from error
+    found["complete"] = False
+    if found != mark:
+        differing = ", ".join(key for key in mark if found.get(key) != mark[key])
+        raise SpecError(
+            f"{out} holds a segmentation of another volume or by another ensemble, or in another "
+            f"manner (differing: {differing}); choose another name"
+        )
+    return group
+
+
+def _mark(task: SegmentOrder, source: Source) -> dict[str, Any]:
+    """Return what must be equal for a run to go on with another's blocks."""
+    return {
+        "ensemble": sha256((Path(task.ensemble) / CARD).read_bytes()).hexdigest(),
+        "shape_zyx": list(source.shape),
+        "voxel_nm": list(task.voxel_nm or source.voxel_nm or ()),
+        "probabilities": task.probabilities,
+        "flips": task.flips,
+        "axes": task.axes,
+        "blend": task.blend,
+        "complete": False,
+    }
+
+
+def _size(voxel_nm: Sequence[float]) -> str:
+    return " x ".join(f"{size:g}" for size in voxel_nm)

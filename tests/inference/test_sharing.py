@@ -1,0 +1,127 @@
+"""Blocks shared over processes, and killed with all of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import zarr
+
+from emsearch.errors import StateError
+from emsearch.execution.local import LocalExecutor
+from emsearch.inference.output import begin
+from emsearch.inference.sharing import share, work_folder
+from emsearch.inference.stream import segment
+from emsearch.records.order import SegmentOrder
+from tests.support.trials import picture
+
+Silent = Callable[[int, int], None]
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+from emsearch.execution.local import LocalExecutor
+from emsearch.inference.sharing import share, work_folder
+from emsearch.inference.stream import segment
+from emsearch.records.order import SegmentOrder
+
+ensemble, volume, out, shares = sys.argv[1:5]
+task = SegmentOrder(ensemble=ensemble, volume=volume, out=out, device="cpu", voxel_nm=(40, 4, 4))
+if shares == "0":
+    segment(task, lambda done, of: None)
+else:
+    local = LocalExecutor(work_folder(Path(out)) / "jobs", threads=1)
+    share(task, local, ["cpu"] * int(shares), lambda done, of: None)
+"""
+
+
+def _tree(task: SegmentOrder) -> dict[str, bytes]:
+    folder = Path(task.out)
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def wide(task: SegmentOrder, tmp_path: Path) -> SegmentOrder:
+    """A volume of eight blocks."""
+    image, _ = picture((128, 180, 220))
+    zarr.create_group(tmp_path / "wide.zarr").create_array("0", data=image, chunks=(16, 64, 64))
+    return replace(task, volume=str(tmp_path / "wide.zarr" / "0"))
+
+
+def _local(task: SegmentOrder) -> LocalExecutor:
+    return LocalExecutor(work_folder(Path(task.out)) / "jobs", threads=1)
+
+
+@pytest.mark.slow
+def test_blocks_shared_over_processes_are_those_of_one(
+    wide: SegmentOrder, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    told: list[int] = []
+    share(wide, _local(wide), ["cpu", "cpu"], lambda done, _of: told.append(done))
+    alone = replace(wide, out=wide.out.replace("out", "alone"))
+    segment(alone, silent)
+    assert _tree(wide) == _tree(alone)
+    assert told[0] == 0
+    assert told[-1] == len(begin(wide).blocks) == 8
+    assert not work_folder(Path(wide.out)).exists()
+
+
+@pytest.mark.slow
+def test_a_share_that_fails_says_which_block_and_why(wide: SegmentOrder, silent: Silent) -> None:
+    (Path(wide.volume) / "c" / "5" / "1" / "1").write_bytes(b"scribble")
+    with pytest.raises(StateError, match=r"are not written: block z, y, x \(80, 0, 0\)") as caught:
+        share(wide, _local(wide), ["cpu", "cpu"], silent)
+    assert "logs are in" in str(caught.value)
+    logs = list(work_folder(Path(wide.out)).glob("jobs/*/log-*.txt"))
+    assert len(logs) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shares", [0, 2])
+def test_a_run_killed_five_times_at_random_ends_with_the_bytes_of_an_unbroken_one(
+    shares: int, wide: SegmentOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    whole = replace(wide, out=wide.out.replace("out", "whole"))
+    began = time.monotonic()
+    _run(whole, 0).communicate(timeout=200)
+    takes_s = time.monotonic() - began
+    rng = np.random.default_rng(shares)
+    left = []
+    for _ in range(5):
+        process = _run(wide, shares)
+        time.sleep(float(rng.uniform(0.3, 1.0)) * takes_s)
+        _kill_all(process)
+        left.append(len(begin(wide).missing()))
+    finished = _run(wide, shares)
+    finished.communicate(timeout=200)
+    assert finished.returncode == 0
+    assert left == sorted(left, reverse=True)
+    assert _tree(wide) == _tree(whole)
+
+
+def _run(task: SegmentOrder, shares: int) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-c", _PROGRAM, task.ensemble, task.volume, task.out, str(shares)]
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def _kill_all(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process and those that it started, as a node that fails does."""
+    family = [*psutil.Process(process.pid).children(recursive=True)]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for child in family:
+        child.kill()
+    psutil.wait_procs(family)
