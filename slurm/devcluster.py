@@ -220,7 +220,7 @@ def _write_configs(max_array_size: int) -> bool:
     before = (CONFIG / "slurm.conf").read_text() if (CONFIG / "slurm.conf").exists() else ""
     host = socket.gethostname()
     slurm = _SLURM_CONF.format(
-        mark=MARK, host=host, place=PLACE, nodes=len(NODES), gpus=GPUS, array=max_array_size + 1
+        mark=MARK, host=host, place=PLACE, nodes=len(NODES), gpus=GPUS, array=max_array_size
     )
     (CONFIG / "slurm.conf").write_text(slurm)
     gres = (

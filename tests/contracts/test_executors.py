@@ -1,130 +1,19 @@
-"""What every executor promises."""
+"""The executors that need no cluster keep what executors promise."""
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from emsearch.execution.executor import Executor, JobReport, JobState, Request
+from emsearch.execution.executor import Executor, JobState
 from emsearch.execution.local import LocalExecutor
-from emsearch.records.files import write_json
-from emsearch.records.job import Entry, JobFile, TaskName
-from emsearch.records.order import Order, ProbeOrder
 from emsearch.records.trial import Cause
-from emsearch.records.version import code_version
+from tests.support.executors import A, ExecutorContract, Jobs, end_of, jobs, submit, wait_for
 from tests.support.fake_cluster import FakeCluster
 
-Jobs = Callable[[str, float], Path]
-A = TaskName(token="a")
-MOST_TASKS = 3
-
-
-@pytest.fixture
-def jobs(tmp_path: Path) -> Jobs:
-    """Return a function that writes a job of one probe that waits for some seconds."""
-    (tmp_path / "inbox").mkdir()
-
-    def write(token: str, seconds: float) -> Path:
-        order = Order(
-            number=1,
-            folder="tasks/probe-000001",
-            kind="probe",
-            task=ProbeOrder(seconds=seconds),
-            version=code_version(),
-        )
-        write_json(tmp_path / "orders" / "00000001.json", order.to_dict())
-        path = tmp_path / "jobs" / token / "job.json"
-        tasks = tuple((Entry(order=1, generation=task + 1),) for task in range(MOST_TASKS))
-        JobFile(token=token, tasks=tasks).write(path)
-        return path
-
-    return write
-
-
-def submit(executor: Executor, job_file: Path, tasks: int = 1) -> dict[TaskName, str]:
-    handles = executor.submit("a", job_file, Request(tasks=tasks))
-    return {TaskName(token="a", index=index): handle for index, handle in enumerate(handles)}
-
-
-def end_of(executor: Executor, handles: dict[TaskName, str]) -> JobReport:
-    seen: list[JobReport] = []
-
-    def is_gone() -> bool:
-        seen.append(executor.reports(handles)[A])
-        return seen[-1].state == JobState.GONE
-
-    wait_for(is_gone)
-    return seen[-1]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.05)
-
-
-class ExecutorContract:
-    """What every executor promises. A subclass gives the `executor` fixture."""
-
-    def test_a_new_job_is_alive(self, executor: Executor, jobs: Jobs) -> None:
-        handles = submit(executor, jobs("a", 5.0))
-        report = executor.reports(handles)[A]
-        assert report.state == JobState.ALIVE
-        assert report.ending is None
-        executor.stop(handles)
-
-    def test_each_task_of_an_array_has_a_handle_and_a_report(
-        self, executor: Executor, jobs: Jobs
-    ) -> None:
-        handles = submit(executor, jobs("a", 5.0), MOST_TASKS)
-        assert len(set(handles.values())) == MOST_TASKS
-        assert executor.reports(handles).keys() == handles.keys()
-        executor.stop(handles)
-
-    def test_a_stopped_job_goes_and_tells_how(self, executor: Executor, jobs: Jobs) -> None:
-        handles = submit(executor, jobs("a", 1.0))
-        executor.stop(handles)
-        report = end_of(executor, handles)
-        assert report.ending is not None
-        assert report.restarted == ()
-
-    def test_one_task_can_be_stopped_without_the_others(
-        self, executor: Executor, jobs: Jobs
-    ) -> None:
-        handles = submit(executor, jobs("a", 30.0), 2)
-        other = TaskName(token="a", index=1)
-        wait_for(lambda: executor.find("a", 2) is not None)
-        executor.stop({A: handles[A]})
-        assert executor.reports(handles)[other].state == JobState.ALIVE
-        executor.stop(handles)
-
-    def test_stopping_twice_is_no_error(self, executor: Executor, jobs: Jobs) -> None:
-        handles = submit(executor, jobs("a", 1.0))
-        executor.stop(handles)
-        executor.stop(handles)
-        end_of(executor, handles)
-        executor.stop(handles)
-
-    def test_a_submitted_job_is_found_by_its_token(self, executor: Executor, jobs: Jobs) -> None:
-        handles = submit(executor, jobs("a", 3.0), 2)
-        wait_for(lambda: executor.find("a", 2) is not None)
-        assert executor.find("a", 2) == tuple(handles.values())
-        executor.stop(handles)
-
-    def test_a_job_that_never_was_is_not_found(self, executor: Executor) -> None:
-        assert executor.find("never", 1) is None
-
-    def test_no_jobs_have_no_reports(self, executor: Executor) -> None:
-        assert executor.reports({}) == {}
-
-    def test_limits_allow_at_least_one_task(self, executor: Executor) -> None:
-        limits = executor.limits()
-        assert limits.max_array is None or limits.max_array >= 1
-        assert limits.max_submitted is None or limits.max_submitted >= 1
+__all__ = ["jobs"]
 
 
 class TestFakeCluster(ExecutorContract):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from emsearch.records.job import Entry, JobFile
 from emsearch.records.order import Order, ProbeOrder
 from emsearch.records.trial import Cause
 from emsearch.records.version import code_version
-from emsearch.worker import Attempt, Signals, cause_of, run_order, run_task
+from emsearch.worker import run_task
+from emsearch.worker.attempt import Attempt
+from emsearch.worker.orders import cause_of, run_order
+from emsearch.worker.signals import Signals
 
 
 @pytest.fixture
@@ -30,15 +34,10 @@ def study(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def signals() -> Any:
+def signals() -> Iterator[Signals]:
     """Signals noted in this process; its handlers are put back."""
-    before = {number: signal.getsignal(number) for number in _HANDLED}
-    yield Signals()
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-_HANDLED = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+    with Signals() as noted:
+        yield noted
 
 
 def probe(number: int, seconds: float = 0.0, version: str = "") -> Order:
@@ -72,14 +71,12 @@ def said(study: Path) -> list[tuple[str, dict[str, Any]]]:
     return [(event["kind"], event["facts"]) for event in events]
 
 
-@pytest.mark.usefixtures("signals")
 def test_a_job_runs_its_orders_one_after_another(study: Path) -> None:
     run_task(write_job(study, "a", probe(1), probe(2)), 0)
     assert [kind for kind, _ in said(study)] == ["started", "ended"] * 2
     assert said(study)[1][1]["cause"] == Cause.COMPLETED
 
 
-@pytest.mark.usefixtures("signals")
 def test_an_order_of_another_version_is_refused_with_both_named(study: Path) -> None:
     run_task(write_job(study, "a", probe(1, version="9.9.9+abc")), 0)
     facts = said(study)[-1][1]
@@ -112,7 +109,6 @@ def test_of_two_that_claim_at_once_the_later_counts_whoever_writes_last(
     assert not early.holds_claim()
 
 
-@pytest.mark.usefixtures("signals")
 def test_threads_are_those_of_the_order(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     run_task(write_job(study, "a", replace(probe(1), threads=3)), 0)
@@ -130,10 +126,11 @@ def test_an_attempt_that_comes_too_late_leaves_at_once(study: Path, signals: Sig
 
 
 def test_orders_that_were_not_begun_are_left_when_asked_to_leave(
-    study: Path, signals: Signals, monkeypatch: pytest.MonkeyPatch
+    study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emsearch.worker.Signals", lambda: signals)
-    signals.cause = Cause.PREEMPTED
+    asked = Signals()
+    asked.cause = Cause.PREEMPTED
+    monkeypatch.setattr("emsearch.worker.run.Signals", lambda _clock: asked)
     run_task(write_job(study, "a", probe(1)), 0)
     assert said(study) == []
 
@@ -166,7 +163,6 @@ def test_exceptions_have_causes(error: Exception, cause: Cause) -> None:
     assert cause_of(error) == cause
 
 
-@pytest.mark.usefixtures("signals")
 def test_a_fault_of_one_order_does_not_take_the_next_with_it(study: Path) -> None:
     run_task(write_job(study, "a", probe(1, version="9"), probe(2)), 0)
     assert [facts.get("cause") for kind, facts in said(study) if kind == "ended"] == [

@@ -1,0 +1,255 @@
+"""Jobs as arrays of a Slurm cluster, asked about in one batch and never more often than polite."""
+
+import os
+import pwd
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from emsearch.errors import NoAnswerError
+from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
+from emsearch.execution.logs import log_tail
+from emsearch.execution.slurm_submit import submit_array
+from emsearch.execution.slurm_text import (
+    SACCT_FORMAT,
+    SQUEUE_FORMAT,
+    Queued,
+    Run,
+    ending_of,
+    read_config_limit,
+    read_least,
+    read_queue,
+    read_runs,
+)
+from emsearch.records.job import TaskName, log_path
+from emsearch.records.profile import Profile
+from emsearch.records.trial import Cause
+
+__all__ = ["Command", "SlurmExecutor", "run_command"]
+
+Command = Callable[[Sequence[str]], str]
+"""Runs a command and returns what it prints; raises NoAnswerError with what it says instead."""
+
+_LIMITS_EVERY_S = 3600.0
+_LONGEST_BACKOFF = 8  # polling intervals between two questions that get no answer
+_MOST_IDS = 500  # in the arguments of one command
+_UNKNOWN = JobReport(state=JobState.UNKNOWN)
+
+
+def run_command(words: Sequence[str]) -> str:
+    """Run one of Slurm's commands. Raises NoAnswerError where it fails, hangs or is missing."""
+    try:
+        done = subprocess.run(  # noqa: S603 - Slurm's own commands
+            words, capture_output=True, text=True, check=False, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NoAnswerError(f"{words[0]} does not answer: {error}") from error
+    if done.returncode:
+        raise NoAnswerError(f"{words[0]}: {done.stderr.strip()}")
+    return done.stdout
+
+
+class SlurmExecutor:
+    """Submits through submitit; the registry, the states and the questions are ours."""
+
+    def __init__(
+        self,
+        folder: Path,
+        profile: Profile,
+        *,
+        run: Command = run_command,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder = folder.resolve()
+        self._profile = profile
+        self._run = run
+        self._clock = clock
+        self._reports: dict[TaskName, JobReport] = {}
+        self._missing_s: dict[TaskName, float] = {}
+        """Since when neither the queue nor accounting knows a task."""
+        self._next_s = float("-inf")
+        self._failures = 0
+        self._submitted_s = float("-inf")
+        self._limits: tuple[float, Limits] | None = None
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds between two questions to the cluster."""
+        return self._profile.poll_s
+
+    def limits(self) -> Limits:
+        """Return MaxArraySize and the least of the limits on submitted jobs, asked once an hour.
+
+        Raises NoAnswerError.
+        """
+        now_s = self._clock()
+        if self._limits is None or now_s - self._limits[0] > _LIMITS_EVERY_S:
+            self._limits = (now_s, self._ask_limits())
+        return self._limits[1]
+
+    def submit(self, token: str, job_file: Path, request: Request) -> tuple[str, ...]:
+        """Submit an array, after the pause that the profile asks for between two submissions."""
+        pause_s = self._submitted_s + self._profile.submit_every_s - self._clock()
+        if pause_s > 0:
+            time.sleep(pause_s)
+        self._submitted_s = self._clock()
+        number = submit_array(token, job_file.resolve(), self._profile, request)
+        return _handles(number, request.tasks)
+
+    def find(self, token: str, tasks: int) -> tuple[str, ...] | None:
+        """Return the handles of the array that bears the token as its name."""
+        me = f"--user={_user()}"
+        queue = ["squeue", "--noheader", me, f"--name={token}", "--Format=ArrayJobID:40"]
+        numbers = self._run(queue).split()
+        if not numbers:
+            accounting = ["sacct", "--noheader", "--parsable2", "--allocations", me]
+            since = "--starttime=now-30days"
+            text = self._account([*accounting, f"--name={token}", "--format=JobID", since])
+            numbers = [line.partition("_")[0] for line in text.split()]
+        return _handles(numbers[-1], tasks) if numbers else None
+
+    def reports(self, handles: Mapping[TaskName, str]) -> dict[TaskName, JobReport]:
+        """Return a report of each task: the last answer, until it is time to ask again."""
+        asked = {task: handle for task, handle in handles.items() if not self._is_gone(task)}
+        if asked and self._clock() >= self._next_s:
+            self._poll(asked)
+        self._reports = {task: self._reports.get(task, _SUBMITTED) for task in handles}
+        return dict(self._reports)
+
+    def stop(self, handles: Mapping[TaskName, str]) -> None:
+        """Cancel tasks: those that run are sent SIGTERM, and SIGKILL after the site's KillWait."""
+        ids = list(handles.values())
+        for start in range(0, len(ids), _MOST_IDS):
+            try:
+                self._run(["scancel", "--quiet", *ids[start : start + _MOST_IDS]])
+            except NoAnswerError:
+                continue  # whoever wants them gone sees that they are alive, and asks again
+
+    def _is_gone(self, task: TaskName) -> bool:
+        known = self._reports.get(task)
+        return known is not None and known.state == JobState.GONE
+
+    def _poll(self, handles: Mapping[TaskName, str]) -> None:
+        try:
+            found = self._ask(handles)
+        except NoAnswerError:
+            self._failures += 1
+            self._missing_s.clear()  # nobody was missed while nobody could be seen
+            found = dict.fromkeys(handles, _UNKNOWN)
+        else:
+            self._failures = 0
+        self._reports |= found
+        backoff = min(2**self._failures, _LONGEST_BACKOFF)
+        self._next_s = self._clock() + self.poll_s * backoff
+
+    def _ask(self, handles: Mapping[TaskName, str]) -> dict[TaskName, JobReport]:
+        """Ask the queue about all tasks, and accounting about those that ended or restarted."""
+        squeue = ["squeue", "--noheader", "--array", "--states=all", f"--user={_user()}"]
+        queue = read_queue(self._run([*squeue, f"--Format={SQUEUE_FORMAT}"]))
+        alive = {handle for handle, one in queue.items() if not (one.is_over or one.restarts)}
+        doubtful = set(handles.values()) - alive
+        runs = self._runs(doubtful) if doubtful else {}
+        return {
+            task: self._report(task, queue.get(handle), runs.get(handle, ()))
+            for task, handle in handles.items()
+        }
+
+    def _runs(self, handles: Iterable[str]) -> dict[str, tuple[Run, ...]]:
+        # By their arrays: tasks that were cancelled together have no line of their own.
+        ids = sorted({handle.partition("_")[0] for handle in handles})
+        runs: dict[str, tuple[Run, ...]] = {}
+        for start in range(0, len(ids), _MOST_IDS):
+            words = ["sacct", "--noheader", "--parsable2", "--duplicates"]
+            jobs = ",".join(ids[start : start + _MOST_IDS])
+            runs |= read_runs(self._account([*words, f"--format={SACCT_FORMAT}", f"--jobs={jobs}"]))
+        whole = {array: them for array, them in runs.items() if "_" not in array}
+        return {
+            handle: runs.get(handle, whole.get(handle.partition("_")[0], ())) for handle in handles
+        }
+
+    def _account(self, words: Sequence[str]) -> str:
+        try:
+            return self._run(words)
+        except NoAnswerError as error:
+            if "accounting storage is disabled" in str(error):
+                return ""  # there is none: only the queue can be asked
+            raise
+
+    def _report(self, task: TaskName, queued: Queued | None, runs: Sequence[Run]) -> JobReport:
+        if queued is not None and not queued.is_over:
+            self._missing_s.pop(task, None)
+            return JobReport(
+                state=JobState.ALIVE,
+                word=queued.word,
+                reason=queued.reason,
+                node=queued.node,
+                restarted=_endings(runs[: queued.restarts], queued.restarts),
+            )
+        if runs and runs[-1].is_over:
+            self._missing_s.pop(task, None)
+            ending = ending_of(runs[-1], log_tail(log_path(self._folder, task)))
+            return JobReport(
+                state=JobState.GONE,
+                word=runs[-1].state,
+                ending=ending,
+                restarted=_endings(runs[:-1], len(runs) - 1),
+            )
+        return self._missing(task, queued)
+
+    def _missing(self, task: TaskName, queued: Queued | None) -> JobReport:
+        """Return what to make of a task of whose end accounting has not heard.
+
+        Where the controller still knows how it ended, accounting is given a few answers' time: it
+        never hears of a task that was cancelled before it began.
+        """
+        since_s = self._missing_s.setdefault(task, self._clock())
+        grace_s = self._profile.grace_s
+        if queued is not None:
+            grace_s = min(grace_s, 2 * self.poll_s)
+        if self._clock() - since_s < grace_s:
+            return _UNKNOWN
+        self._missing_s.pop(task)
+        tail = log_tail(log_path(self._folder, task))
+        if queued is not None:
+            run = Run(state=queued.word, exit_code=0, signal=0, node=queued.node)
+            return JobReport(state=JobState.GONE, word=queued.word, ending=ending_of(run, tail))
+        words = f"neither squeue nor sacct knows it, for {grace_s:.0f} s"
+        ending = Ending(cause=Cause.LOST, detail=f"{words}\n{tail}".strip())
+        return JobReport(state=JobState.GONE, ending=ending)
+
+    def _ask_limits(self) -> Limits:
+        config = self._run(["scontrol", "show", "config"])
+        show = ["sacctmgr", "--noheader", "--parsable2", "show"]
+        user = f"user={_user()}"
+        rows = self._account([*show, "assoc", user, "format=MaxSubmitJobs,QOS"]).splitlines()
+        own = {row.partition("|")[0] for row in rows}
+        allowed = {name for row in rows for name in row.partition("|")[2].split(",")}
+        if "qos" in self._profile.sbatch:
+            allowed = {str(self._profile.sbatch["qos"])}
+        text = self._account([*show, "qos", "format=Name,MaxSubmitJobsPerUser"])
+        by_qos = [line.split("|") for line in text.splitlines()]
+        others = {limit for name, limit in by_qos if name in allowed}
+        profile = self._profile.max_submitted
+        return Limits(
+            max_array=read_config_limit(config, "MaxArraySize"),
+            max_submitted=read_least([*own, *others, str(profile or "")]),
+        )
+
+
+_SUBMITTED = JobReport(state=JobState.ALIVE, word="SUBMITTED")
+
+
+def _user() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name  # not what an environment carried along says
+
+
+def _handles(number: str, tasks: int) -> tuple[str, ...]:
+    return tuple(f"{number}_{index}" for index in range(tasks))
+
+
+def _endings(runs: Sequence[Run], count: int) -> tuple[Ending, ...]:
+    """Return how runs ended; where accounting has not heard of all, nobody knows how the rest."""
+    known = tuple(ending_of(run, "") for run in runs)
+    unheard = Ending(cause=Cause.LOST, detail="accounting does not know how this run ended")
+    return known + (unheard,) * (count - len(known))

@@ -1,0 +1,120 @@
+"""Submitting arrays through submitit, which writes the batch script and runs the callable.
+
+The job itself gives its pickle the name that submitit looks for. submitit would do so only after
+`sbatch` has answered: a coordinator killed in between would leave an array that can never start.
+"""
+
+import importlib
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core import core, utils
+
+from emsearch.execution.executor import Request
+from emsearch.execution.slurm_text import explain_refusal, seconds_of
+from emsearch.records.profile import Profile
+
+__all__ = ["RunTask", "options_of", "setup_of", "submit_array"]
+
+_PICKLE = "task.pkl"
+_SBATCH_S = 60  # after which an sbatch that says nothing is given up
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunTask:
+    """The callable of every task: the worker, which is imported where it runs."""
+
+    job_file: str
+
+    def __call__(self) -> None:
+        """Run the task of this place in the array."""
+        run_task = importlib.import_module("emsearch.worker").run_task
+        run_task(Path(self.job_file), int(os.environ["SLURM_ARRAY_TASK_ID"]))
+
+
+def submit_array(token: str, job_file: Path, profile: Profile, request: Request) -> str:
+    """Submit a job's tasks as one array and return Slurm's number of it.
+
+    Raises RefusedError, NoAnswerError and ExecutionError as `Executor.submit` does.
+    """
+    folder = job_file.parent / "submitit"
+    executor = _Submitter(folder=folder, python=profile.python or None)
+    options = options_of(token, job_file, profile, request)
+    executor.update_parameters(
+        job_name=token,
+        wckey=None,
+        signal_delay_s=profile.warn_s,
+        stderr_to_stdout=True,
+        setup=setup_of(folder, profile, options),
+        # srun's own pattern would scatter the log over files of submitit's.
+        srun_args=["--output", str(options["output"]), "--open-mode=append"],
+        additional_parameters=options,
+    )
+    executor.parameters["time"] = None  # submitit's default; a profile's is among the options
+    try:
+        return executor.submit(RunTask(job_file=str(job_file))).job_id
+    except utils.FailedJobError as error:
+        raise explain_refusal(str(error)) from error
+    except utils.FailedSubmissionError as error:
+        raise explain_refusal(f"timed out: {error}") from error
+
+
+def options_of(
+    token: str, job_file: Path, profile: Profile, request: Request
+) -> dict[str, str | int | float | bool]:
+    """Return sbatch's options: the profile's, those that the request asks for, and our own."""
+    wanted = profile.sbatch if request.needs_gpu else profile.sbatch | profile.sbatch_cpu
+    options = {name: value for name, value in wanted.items() if value is not False}
+    if request.memory_factor != 1.0 and "mem" in options:
+        options["mem"] = _more_memory(str(options["mem"]), request.memory_factor)
+    if request.exclude:
+        nodes = [*str(options.get("exclude", "")).split(","), *request.exclude]
+        options["exclude"] = ",".join(node for node in nodes if node)
+    return options | {
+        "array": f"0-{request.tasks - 1}",
+        "job-name": token,
+        "output": str(job_file.with_name("log-%a.txt")),
+        "requeue": True,
+    }
+
+
+def setup_of(folder: Path, profile: Profile, options: Mapping[str, Any]) -> list[str]:
+    """Return the lines of shell that run in a job before the worker."""
+    pickle = shlex.quote(str(folder / _PICKLE))
+    name = "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_submitted.pkl"
+    lines = [*profile.setup, f"ln -sf {pickle} {shlex.quote(str(folder))}/{name}"]
+    if seconds := seconds_of(str(options.get("time", ""))):
+        lines.append(f"export EMSEARCH_TIME_S={seconds:.0f} EMSEARCH_WARN_S={profile.warn_s}")
+    if profile.scratch:
+        lines.append(f'export EMSEARCH_SCRATCH="{profile.scratch}" TMPDIR="{profile.scratch}"')
+    return lines
+
+
+def _more_memory(memory: str, factor: float) -> str:
+    """Return sbatch's --mem times a factor; a number without a unit is in megabytes."""
+    number, unit = memory.rstrip("KMGTkmgtB"), memory.lstrip("0123456789.")
+    return f"{round(float(number) * factor)}{unit}"
+
+
+class _Submitter(submitit.SlurmExecutor):
+    """submitit's executor, with one pickle for all tasks that is there before the job is."""
+
+    def _internal_process_submissions(
+        self, delayed_submissions: list[utils.DelayedSubmission]
+    ) -> list[core.Job[Any]]:
+        (delayed,) = delayed_submissions
+        self.folder.mkdir(parents=True, exist_ok=True)
+        delayed.dump(self.folder / _PICKLE)
+        return [self._submit_command(self._submitit_command_str)]
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        return ["timeout", str(_SBATCH_S), "sbatch", str(submission_file_path)]
+
+    @classmethod
+    def affinity(cls) -> int:
+        return 2  # whether there is a Slurm shows when sbatch is run

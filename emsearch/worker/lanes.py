@@ -1,0 +1,127 @@
+"""Several orders at once in one task, where small networks would leave its GPU idle.
+
+Each lane is a warm process of its own that is handed one order after another. Orders at once fit
+the device together by their predicted memory.
+"""
+
+import signal
+import subprocess
+import sys
+from collections import deque
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
+
+from emsearch.records.event import EventKind
+from emsearch.records.job import Entry
+from emsearch.records.trial import Cause
+from emsearch.worker.attempt import Attempt
+from emsearch.worker.signals import Signals
+from emsearch.worker.task import Task
+
+__all__ = ["fits", "run_side_by_side"]
+
+_LOOK_EVERY_S = 0.5  # for signals, while orders run
+_LAST = 999_999  # number of the event that is said in a dead lane's place
+
+
+def fits(entry: Entry, running: list[Entry], memory_gb: float | None) -> bool:
+    """Return whether an order may begin beside those that run; alone any order may."""
+    if not running or memory_gb is None:
+        return True
+    return entry.memory_gb + sum(one.memory_gb for one in running) <= memory_gb
+
+
+def run_side_by_side(task: Task, job_file: Path, signals: Signals) -> None:
+    """Carry out a task's orders, as many at a time as it says and its device holds."""
+    waiting = deque(task.entries())
+    lanes = [_Lane(task, job_file) for _ in range(min(task.job.at_once, len(waiting)))]
+    has_begun = False
+    try:
+        while signals.cause is None:
+            running = [lane.entry for lane in lanes if lane.entry is not None]
+            idle = [lane for lane in lanes if lane.entry is None]
+            if waiting and idle and fits(waiting[0], running, task.job.memory_gb):
+                if has_begun and not task.has_time_for(waiting[0], signals):
+                    waiting.clear()
+                    continue
+                idle[0].begin(waiting.popleft())
+                has_begun = True
+            elif running:
+                _hear(lanes, signals)
+            else:
+                return
+    finally:
+        for lane in lanes:
+            lane.leave(asked=signals.cause is not None)
+
+
+def _hear(lanes: list["_Lane"], signals: Signals) -> None:
+    busy = {lane.answers: lane for lane in lanes if lane.entry is not None}
+    for answers in wait(list(busy), timeout=_LOOK_EVERY_S):
+        lane = busy[answers]  # type: ignore[index] # they are what was waited for
+        lane.hear(signals)
+
+
+@dataclass
+class _Lane:
+    """A warm process that carries out one order at a time."""
+
+    task: Task
+    job_file: Path
+    entry: Entry | None = None
+    """What it carries out; None where it is idle."""
+    answers: Connection = field(init=False)
+    _process: subprocess.Popen[bytes] | None = None
+    _orders: Connection = field(init=False)
+
+    def begin(self, entry: Entry) -> None:
+        """Hand the lane an order; it is started where it does not run."""
+        if self._process is None:
+            self._start()
+        self.entry = entry
+        self._orders.send(entry.order)
+
+    def hear(self, signals: Signals) -> None:
+        """Take in that the lane has carried its order out, or that it died."""
+        try:
+            self.answers.recv()
+            self.entry = None
+        except (EOFError, OSError):
+            self._bury(signals)
+
+    def leave(self, *, asked: bool) -> None:
+        """Let the lane end; one that is to leave an order in its midst is told so."""
+        if self._process is None:
+            return
+        if asked:
+            self._process.send_signal(signal.SIGTERM)
+        self._orders.close()
+        self._process.wait()
+
+    def _start(self) -> None:
+        orders, self._orders = Pipe(duplex=False)
+        self.answers, answers = Pipe(duplex=False)
+        ends = (orders.fileno(), answers.fileno())
+        task = self.task.name.index
+        words = [sys.executable, "-m", "emsearch.worker.lane", self.job_file, task, *ends]
+        self._process = subprocess.Popen(list(map(str, words)), pass_fds=ends)  # noqa: S603 - ours
+        orders.close()
+        answers.close()
+
+    def _bury(self, signals: Signals) -> None:
+        """Say in its place how it ended; the next order gets a new process."""
+        assert self._process is not None  # noqa: S101 - for ourselves
+        assert self.entry is not None  # noqa: S101 - for ourselves
+        code = self._process.wait()
+        order = self.task.order(self.entry)
+        attempt: Attempt = self.task.attempt(self.entry, order, signals)
+        attempt.resume_saying_at(_LAST)
+        told = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        detail = f"the process of this order was {told}; others of the job went on"
+        cause = Cause.LOST if code < 0 else Cause.ERROR
+        attempt.say(EventKind.ENDED, {"cause": cause, "detail": detail})
+        self.task.journal.note(self.entry.order, cause)
+        self.entry, self._process = None, None
+        self._orders.close()
+        self.answers.close()

@@ -1,0 +1,110 @@
+"""The signals that ask a worker to leave. No handler of an order can swallow them.
+
+A thread of its own reads them, since Python's handlers run only between two instructions of the
+main thread, which may be deep in a library. It notes the cause, by which the order leaves at its
+next step; should it not, the thread says so in its place and ends the process.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Self
+
+from emsearch.records.trial import Cause
+
+__all__ = ["Clock", "Signals"]
+
+_ASKED_S = 20.0
+"""Given to leave after SIGTERM, below Slurm's usual KillWait of 30 s."""
+_SOONER_S = 65.0
+"""Slurm may send its warning of the end a minute before it is due."""
+
+
+class Clock:
+    """How much of a job's time is left, by what its batch script wrote into the environment."""
+
+    def __init__(
+        self, environment: Mapping[str, str], now: Callable[[], float] = time.time
+    ) -> None:
+        self._now = now
+        self.warn_s = float(environment.get("EMSEARCH_WARN_S", "0"))
+        start_s = float(environment.get("SLURM_JOB_START_TIME") or now())
+        limit_s = environment.get("EMSEARCH_TIME_S")
+        self._end_s = start_s + float(limit_s) if limit_s else None
+        if end_s := environment.get("SLURM_JOB_END_TIME"):  # newer versions of Slurm tell
+            self._end_s = float(end_s)
+
+    def left_s(self) -> float | None:
+        """Return the seconds until the warning, None where the job has all the time."""
+        return None if self._end_s is None else self._end_s - self.warn_s - self._now()
+
+    def is_nearly_over(self) -> bool:
+        """Return whether a warning now means that the time is up: else it is a preemption."""
+        left_s = self.left_s()
+        return left_s is None or left_s < _SOONER_S
+
+
+class Signals:
+    """Notes SIGTERM and SIGUSR2 and sees to it that the worker leaves."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.cause: Cause | None = None
+        self.clock = clock or Clock({})
+        self.last_words: Callable[[Cause], None] = lambda _cause: None
+        """Said in the place of an order that does not leave."""
+        self._patience: threading.Timer | None = None
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        self._before = {
+            signal.SIGTERM: signal.signal(signal.SIGTERM, _ignore),
+            signal.SIGUSR2: signal.signal(signal.SIGUSR2, _ignore),
+            # Ctrl-C is for the coordinator.
+            signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        }
+        self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, name="signals", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        signal.set_wakeup_fd(self._wakeup_before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._write)  # the thread reads the end, and leaves
+        if self._patience is not None:
+            self._patience.cancel()
+
+    def note(self, number: int) -> None:
+        """Take note of a signal: the first one says why."""
+        if self.cause is not None:
+            return
+        timed_out = number == signal.SIGUSR2 and self.clock.is_nearly_over()
+        self.cause = Cause.TIMEOUT if timed_out else Cause.PREEMPTED
+        patience_s = _ASKED_S
+        if number == signal.SIGUSR2:
+            patience_s = max(0.75 * self.clock.warn_s, 5.0)
+        self._patience = threading.Timer(patience_s, self._insist)
+        self._patience.daemon = True
+        self._patience.start()
+
+    def _watch(self) -> None:
+        while numbers := os.read(self._read, 64):
+            for number in numbers:
+                if number in {signal.SIGTERM, signal.SIGUSR2}:
+                    self.note(number)
+        os.close(self._read)
+
+    def _insist(self) -> None:
+        assert self.cause is not None  # noqa: S101 - for ourselves
+        try:
+            self.last_words(self.cause)
+        finally:
+            os._exit(0)  # whatever the order is in the midst of: its files are whole or absent
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Be there: the wake-up descriptor tells of signals that have a handler only."""

@@ -1,0 +1,236 @@
+"""The executor's own decisions: when it asks, what silence means, what is submitted."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from emsearch.errors import NoAnswerError
+from emsearch.execution.executor import JobReport, JobState, Limits, Request
+from emsearch.execution.slurm import SlurmExecutor
+from emsearch.execution.slurm_submit import options_of, setup_of
+from emsearch.records.job import TaskName, log_path
+from emsearch.records.profile import Profile, read_profile
+from emsearch.records.trial import Cause
+from tests.execution.test_slurm_text import row
+
+A, B = (TaskName(token="a", index=index) for index in (0, 1))
+HANDLES = {A: "7_0", B: "7_1"}
+
+
+class Cluster:
+    """Answers of Slurm's commands, each a text or silence, and a clock."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.answers: dict[str, str | None] = {"squeue": "", "sacct": ""}
+        self.asked: list[str] = []
+        self.words: list[Sequence[str]] = []
+
+    def run(self, words: Sequence[str]) -> str:
+        self.asked.append(words[0])
+        self.words.append(words)
+        answer = self.answers[words[0]]
+        if answer is None:
+            raise NoAnswerError(f"{words[0]}: Unable to contact slurm controller")
+        return answer
+
+    def clock(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+@pytest.fixture
+def executor(cluster: Cluster, tmp_path: Path) -> SlurmExecutor:
+    profile = Profile(poll_s=30, grace_s=600)
+    return SlurmExecutor(tmp_path, profile, run=cluster.run, clock=cluster.clock)
+
+
+def queue(*rows: tuple[str, str]) -> str:
+    return "\n".join(row(handle, word, 0, "None", "cn1") for handle, word in rows)
+
+
+def test_one_question_a_cycle_is_enough_for_all_tasks(
+    executor: SlurmExecutor, cluster: Cluster
+) -> None:
+    cluster.answers["squeue"] = queue(("7_0", "RUNNING"), ("7_1", "SUSPENDED"))
+    for _ in range(50):
+        reports = executor.reports(HANDLES)
+        cluster.now_s += 1
+    assert cluster.asked == ["squeue", "squeue"]
+    assert reports[B] == JobReport(state=JobState.ALIVE, word="SUSPENDED", node="cn1")
+
+
+def test_a_controller_that_is_away_is_asked_less_and_less_and_nothing_follows(
+    executor: SlurmExecutor, cluster: Cluster
+) -> None:
+    cluster.answers["squeue"] = None
+    for _ in range(3600):
+        assert {report.state for report in executor.reports(HANDLES).values()} == {JobState.UNKNOWN}
+        cluster.now_s += 1
+    assert 10 <= len(cluster.asked) <= 20  # instead of 120
+    cluster.answers["squeue"] = queue(("7_0", "RUNNING"), ("7_1", "RUNNING"))
+    cluster.now_s += 8 * 30
+    assert executor.reports(HANDLES)[A].state == JobState.ALIVE
+
+
+def test_accounting_that_is_away_loses_nobody(executor: SlurmExecutor, cluster: Cluster) -> None:
+    cluster.answers["sacct"] = None
+    for _ in range(3600):
+        assert executor.reports(HANDLES)[A].state == JobState.UNKNOWN
+        cluster.now_s += 1
+
+
+def test_a_task_that_nobody_knows_is_lost_after_its_grace(
+    executor: SlurmExecutor, cluster: Cluster, tmp_path: Path
+) -> None:
+    log = log_path(tmp_path, A)
+    log.parent.mkdir()
+    log.write_text("the last words\n")
+    seen = []
+    for _ in range(22):
+        seen.append(executor.reports({A: "7_0"})[A])
+        cluster.now_s += 30
+    assert [report.state for report in seen[:20]] == [JobState.UNKNOWN] * 20
+    ending = seen[-1].ending
+    assert ending is not None
+    assert ending.cause == Cause.LOST
+    assert ending.detail.endswith("the last words")
+
+
+def test_silence_in_between_begins_the_grace_anew(
+    executor: SlurmExecutor, cluster: Cluster
+) -> None:
+    for minute in range(30):
+        cluster.answers["squeue"] = None if minute % 8 == 7 else ""
+        assert executor.reports({A: "7_0"})[A].state == JobState.UNKNOWN
+        cluster.now_s += 60
+
+
+def test_a_task_that_accounting_never_heard_of_is_believed_to_the_controller(
+    executor: SlurmExecutor, cluster: Cluster
+) -> None:
+    cluster.answers["squeue"] = queue(("7_0", "CANCELLED"))
+    assert executor.reports({A: "7_0"})[A].state == JobState.UNKNOWN
+    cluster.now_s += 60
+    ending = executor.reports({A: "7_0"})[A].ending
+    assert ending is not None
+    assert ending.cause == Cause.CANCELLED
+
+
+def test_runs_of_a_restarted_task_end_each_with_its_cause(
+    executor: SlurmExecutor, cluster: Cluster
+) -> None:
+    cluster.answers["squeue"] = row("7_0", "RUNNING", 3, "None", "cn3")
+    cluster.answers["sacct"] = "7_0|NODE_FAIL|0:0|cn1\n7_0|PREEMPTED|0:0|cn2\n"
+    report = executor.reports({A: "7_0"})[A]
+    assert (report.state, report.node) == (JobState.ALIVE, "cn3")
+    assert [ending.cause for ending in report.restarted] == [
+        Cause.NODE_FAILURE,
+        Cause.PREEMPTED,
+        Cause.LOST,  # accounting has not heard of that one yet
+    ]
+
+
+def test_the_end_of_a_restarted_task_tells_its_earlier_runs_too(
+    executor: SlurmExecutor, cluster: Cluster
+) -> None:
+    cluster.answers["sacct"] = "7_0|NODE_FAIL|0:0|cn1\n7_0|COMPLETED|0:0|cn2\n"
+    report = executor.reports({A: "7_0"})[A]
+    assert report.state == JobState.GONE
+    assert report.ending is not None
+    assert report.ending.cause == Cause.COMPLETED
+    assert [ending.node for ending in report.restarted] == ["cn1"]
+
+
+def test_a_task_that_is_gone_is_not_asked_about_again(
+    executor: SlurmExecutor, cluster: Cluster
+) -> None:
+    cluster.answers["sacct"] = "7_0|COMPLETED|0:0|cn1\n"
+    executor.reports({A: "7_0"})
+    cluster.asked.clear()
+    cluster.now_s += 3600
+    assert executor.reports({A: "7_0"})[A].state == JobState.GONE
+    assert cluster.asked == []
+
+
+def test_an_array_that_was_cancelled_as_a_whole_is_one_line(
+    executor: SlurmExecutor, cluster: Cluster
+) -> None:
+    cluster.answers["sacct"] = "7|CANCELLED by 0|0:0|None assigned\n"
+    assert executor.reports(HANDLES)[B].state == JobState.GONE
+
+
+def test_a_site_without_accounting_is_believed_its_queue(tmp_path: Path) -> None:
+    def run(words: Sequence[str]) -> str:
+        if words[0] == "sacct":
+            raise NoAnswerError("sacct: Slurm accounting storage is disabled")
+        return "" if words[0] == "squeue" else "MaxArraySize = 1001\n"
+
+    executor = SlurmExecutor(tmp_path, Profile(), run=run)
+    assert executor.find("a", 2) is None
+    assert executor.reports(HANDLES)[A].state == JobState.UNKNOWN
+
+
+def test_a_job_is_looked_for_in_the_queue_and_then_in_accounting(
+    executor: SlurmExecutor, cluster: Cluster
+) -> None:
+    cluster.answers["squeue"] = "7\n7\n"
+    assert executor.find("a", 2) == ("7_0", "7_1")
+    cluster.answers["squeue"] = ""
+    cluster.answers["sacct"] = "9_0\n9_1\n"
+    assert executor.find("a", 2) == ("9_0", "9_1")
+    cluster.answers["sacct"] = None
+    with pytest.raises(NoAnswerError):
+        executor.find("a", 2)
+
+
+def test_limits_are_the_least_of_all_that_apply_and_asked_once(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    def run(words: Sequence[str]) -> str:
+        cluster.asked.append(words[0])
+        if words[0] == "scontrol":
+            return "MaxArraySize            = 50\n"
+        return "300|normal,high\n" if "assoc" in words else "normal|60\nhigh|\nother|5\n"
+
+    executor = SlurmExecutor(tmp_path, Profile(), run=run, clock=cluster.clock)
+    assert executor.limits() == Limits(max_array=50, max_submitted=60)
+    asked = len(cluster.asked)
+    executor.limits()
+    assert len(cluster.asked) == asked
+
+
+def test_stopping_many_tasks_takes_few_commands(executor: SlurmExecutor, cluster: Cluster) -> None:
+    cluster.answers["scancel"] = None  # the controller is away: they are seen alive, asked again
+    executor.stop({TaskName(token="a", index=index): f"7_{index}" for index in range(1200)})
+    assert cluster.asked == ["scancel"] * 3
+    assert sum(len(words) - 2 for words in cluster.words) == 1200
+
+
+def test_options_are_the_profiles_with_what_the_request_asks_for(tmp_path: Path) -> None:
+    profile = read_profile("biowulf", {"exclude": "cn0"})
+    request = Request(tasks=3, needs_gpu=False, memory_factor=2.0, exclude=("cn1", "cn2"))
+    options = options_of("a", tmp_path / "job.json", profile, request)
+    assert options["array"] == "0-2"
+    assert options["partition"] == "norm"
+    assert options["mem"] == "96G"
+    assert options["exclude"] == "cn0,cn1,cn2"
+    assert options["job-name"] == "a"
+    assert options_of("a", tmp_path / "job.json", profile, Request())["partition"] == "gpu"
+
+
+def test_an_option_that_is_false_is_left_out(tmp_path: Path) -> None:
+    profile = read_profile("generic", {"gres": False})
+    assert "gres" not in options_of("a", tmp_path / "job.json", profile, Request())
+
+
+def test_a_job_learns_its_time_and_scratch_from_its_script(tmp_path: Path) -> None:
+    profile = read_profile("biowulf")
+    lines = setup_of(tmp_path, profile, {"time": "4:00:00"})
+    assert "export EMSEARCH_TIME_S=14400 EMSEARCH_WARN_S=180" in lines
+    assert any('TMPDIR="/lscratch/$SLURM_JOB_ID"' in line for line in lines)
