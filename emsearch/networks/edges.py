@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from emsearch.networks.convolution import ONES, activation, normalisation, same_convolution
+from emsearch.networks.convolution import ONES, Conv3d, activation, normalisation, same_convolution
 from emsearch.networks.parts import Made, Shop, axes
 from emsearch.trees.plan import Plan
 
 __all__ = ["Add", "Merge", "add", "down", "forward", "merge", "up"]
 
 _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_STRIDED = {2: nn.Conv2d, 3: nn.Conv3d}
+_STRIDED = {2: nn.Conv2d, 3: Conv3d}
 _POOLS = {
     ("max", 2): nn.MaxPool2d,
     ("max", 3): nn.MaxPool3d,

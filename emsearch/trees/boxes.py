@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from emsearch.trees.kinds import EDGES
-from emsearch.trees.svg import LETTER_PX, path
+from emsearch.trees.svg import path, room
 
 __all__ = ["LINE_PX", "PAD_PX", "Box", "links"]
 
@@ -25,8 +25,7 @@ class Box:
     @property
     def width(self) -> float:
         """Room for the longest line."""
-        longest = max(len(words) for words in (self.title, *self.lines))
-        return longest * LETTER_PX + 2 * PAD_PX
+        return max(room(self.title, is_bold=True), *map(room, self.lines), 0) + 2 * PAD_PX
 
     @property
     def height(self) -> float:

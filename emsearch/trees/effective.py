@@ -77,9 +77,24 @@ def check_structure(node: Branch, inherited: Inherited) -> None:
 
 
 def _resolve(node: Branch, inherited: Inherited, place: Place) -> Plan:
+    if node.kind not in _RESOLVERS:
+        find_kind(node.kind)  # raises, and says which kinds there are
     here = inherited.below(node.deltas) if node.deltas else inherited
-    find_kind(node.kind)
     return _RESOLVERS[node.kind](node, here, place)
+
+
+def _resolve_all(nodes: Sequence[Branch], inherited: Inherited, place: Place) -> list[Plan]:
+    """Return the plans of nodes in one place: those of a kind that set nothing come to one."""
+    plans: list[Plan] = []
+    bare: dict[str, Plan] = {}
+    for node in nodes:
+        if node.deltas or node.children:
+            plans.append(_resolve(node, inherited, place))
+            continue
+        if node.kind not in bare:
+            bare[node.kind] = _resolve(node, inherited, place)
+        plans.append(bare[node.kind])
+    return plans
 
 
 def _width(values: dict[str, Any], place: Place) -> int:
@@ -90,10 +105,11 @@ def _width(values: dict[str, Any], place: Place) -> int:
 def _kernel(values: dict[str, Any], place: Place) -> Zyx:
     if place.is_opening:
         return (1 if values["dimensions"] == 2 else 3, 3, 3)
-    in_plane, z = values["kernel"], values["kernel_z"]
+    z, y, x = values["kernel_z"], values["kernel"], values["kernel_x"]
+    x = y if x == "same" else x
     if z == "led":
-        z = 1 if in_plane == 1 or place.scale < values["thin"] else 3
-    return (1 if values["dimensions"] == 2 else z, in_plane, in_plane)
+        z = 1 if y == x == 1 or place.scale < values["thin"] else 3
+    return (1 if values["dimensions"] == 2 else z, y, x)
 
 
 def _convolution(_node: Branch, here: Inherited, place: Place) -> Plan:
@@ -115,7 +131,7 @@ def _block(node: Branch, here: Inherited, place: Place) -> Plan:
     is_mixed = node.kind == "mixed_block"
     if values["form"] == "dense":
         place = place._replace(part=values["convolutions"])
-    children = [_resolve(child, here, place) for child in node.children]
+    children = _resolve_all(node.children, here, place)
     if is_mixed:
         opening = place._replace(is_opening=True, part=2)
         children[0] = _resolve(node.children[0], here, opening)
@@ -194,10 +210,10 @@ def _up(_node: Branch, here: Inherited, place: Place) -> Plan:
 
 
 def _encoder(node: Branch, here: Inherited, place: Place) -> Plan:
-    children = (
-        _resolve(child, here, place._replace(scale=number // 2))
-        for number, child in enumerate(node.children)
-    )
+    children: list[Plan] = []
+    for scale in range(len(node.children) // 2):
+        at = place._replace(scale=scale)
+        children += _resolve_all(node.children[2 * scale : 2 * scale + 2], here, at)
     return Plan("encoder", (), tuple(children))
 
 
@@ -205,10 +221,10 @@ def _decoder(node: Branch, here: Inherited, place: Place) -> Plan:
     levels = len(place.factors)
     bottom, *rises = node.children
     children = [_resolve(bottom, here, Place(scale=levels))]
-    for number, child in enumerate(rises):
-        scale = levels - 1 - number // 3
+    for first in range(0, len(rises), 3):
+        scale = levels - 1 - first // 3
         at = Place(scale=scale, factors=place.factors[: scale + 1])
-        children.append(_resolve(child, here, at))
+        children += _resolve_all(rises[first : first + 3], here, at)
     return Plan("decoder", (), tuple(children))
 
 

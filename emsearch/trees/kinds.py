@@ -25,6 +25,11 @@ class Kind:
     inside: Inside
     """From the settings at such a node to the kinds of its children, first to last."""
 
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it holds no children, whatever its settings are."""
+        return self.inside is _nothing
+
 
 def _nothing(_values: Values) -> tuple[str, ...]:
     return ()
@@ -85,7 +90,8 @@ def _hybrid(_values: Values) -> tuple[str, ...]:
     return ("network", "merge", "network")
 
 
-_CONVOLUTION = frozenset({"width", "kernel", "kernel_z", "dilation", "normalisation", "activation"})
+_KERNEL = frozenset({"kernel", "kernel_x", "kernel_z", "dilation"})
+_CONVOLUTION = _KERNEL | {"width", "normalisation", "activation"}
 _BLOCK = _CONVOLUTION | {"convolutions", "form", "dropout"}
 _DOWN = frozenset({"pool", "pool_z"})
 _UP = frozenset({"upsample", "width"})

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 __all__ = ["Plan", "digest_of", "width_of"]
 
+_ENCODER = json.JSONEncoder(check_circular=False)  # plans are tuples: they hold no circles
+
 
 class Plan(NamedTuple):
     """A module with the settings that it is built with; children stand in canonical order."""
@@ -24,7 +26,7 @@ class Plan(NamedTuple):
 
 def digest_of(plan: Plan) -> str:
     """Return 12 hex digits that depend on the effective, canonical tree alone."""
-    return sha256(json.dumps(plan).encode()).hexdigest()[:12]
+    return sha256(_ENCODER.encode(plan).encode()).hexdigest()[:12]
 
 
 def width_of(plan: Plan) -> int:

@@ -87,7 +87,8 @@ SETTINGS: dict[str, Setting] = {
         _choice("form", ("plain", "residual", "dense"), "how a block's convolutions are joined"),
         _whole("mixed", 0, 0, 9, "finest resolutions whose blocks open with a 3x3x3 convolution"),
         _choice("bottom", ("block", "dilated_block", "atrous_pyramid"), "the coarsest module"),
-        _choice("kernel", (1, 3, 5, 7), "size of a kernel in y and x, voxels", 1),
+        _choice("kernel", (1, 3, 5, 7), "size of a kernel in y, voxels", 1),
+        _choice("kernel_x", ("same", 1, 3, 5, 7), "size of a kernel in x; same: that in y"),
         _choice(
             "kernel_z",
             (1, "led", 3, 5),

@@ -133,7 +133,7 @@ class _Walk:
         self.tally.parameters += 2 * channels + channels**2
         # Spatial sums of beliefs and, once, of ones; then classes mix.
         self.tally.flops += 2 * voxels * (iterations * channels * (taps + channels) + taps)
-        self.tally.keep(CRF_KEPT * iterations * channels * voxels)
+        self.tally.kept += CRF_KEPT * iterations * channels * voxels
         return channels
 
     def _hybrid(self, plan: Plan, channels: int, size_zyx: Zyx) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import exp, log
 from random import Random
+from typing import NamedTuple
 
 from emsearch.trees.grow import match
 from emsearch.trees.kinds import KINDS
@@ -25,7 +26,19 @@ class _Spot:
     children: "list[_Spot]" = field(default_factory=list)
 
     def node(self) -> Node:
+        if not self.children and self.deltas == self.start.deltas:
+            return self.start if not self.start.children else Node(self.start.kind, self.deltas)
         return Node(self.start.kind, self.deltas, tuple([spot.node() for spot in self.children]))
+
+
+class _Rule(NamedTuple):
+    """How nodes of one kind draw at one level."""
+
+    chance_of_none: float
+    active: list[tuple[Range, float]]
+    """The ranges that may be drawn, each with its chance."""
+    is_still: bool
+    """Whether such a node draws nothing and holds nothing that could."""
 
 
 class Walk:
@@ -36,7 +49,7 @@ class Walk:
 
     def __init__(self, ranges: Sequence[Range]) -> None:
         self._ranges = ranges
-        self._active: dict[tuple[str, int], tuple[float, list[tuple[Range, float]]]] = {}
+        self._rules: dict[tuple[str, int], _Rule] = {}
 
     def draw(self, start: Node, rng: Random) -> Node:
         """Return a new tree: the root draws anew, nodes below draw deltas."""
@@ -63,30 +76,34 @@ class Walk:
             kinds = KINDS[node.kind].inside(here.values)
             if kinds:
                 level = spot.level + 1
-                spot.children = [_Spot(child, here, level) for child in match(node.children, kinds)]
-                queue += spot.children
+                children = match(node.children, kinds)
+                spot.children = [_Spot(child, here, level, child.deltas) for child in children]
+                queue += [s for s in spot.children if not self._rule(s.start.kind, level).is_still]
         return root.node()
 
     def _drawn(self, kind: str, level: int, rng: Random, rate: float) -> list[Range]:
         """Return the ranges by which this node draws."""
-        key = (kind, level)
-        if key not in self._active:
-            self._active[key] = self._find_active(kind, level)
-        chance_of_none, active = self._active[key]
-        if not active or (rate == 1.0 and rng.random() < chance_of_none):
+        rule = self._rule(kind, level)
+        if not rule.active or (rate == 1.0 and rng.random() < rule.chance_of_none):
             return []
         while True:  # one number says whether any is drawn; then, which
-            drawn = [range_ for range_, chance in active if rng.random() < chance * rate]
+            drawn = [range_ for range_, chance in rule.active if rng.random() < chance * rate]
             if drawn or rate != 1.0:
                 return drawn
 
-    def _find_active(self, kind: str, level: int) -> tuple[float, list[tuple[Range, float]]]:
+    def _rule(self, kind: str, level: int) -> _Rule:
+        key = (kind, level)
+        if key not in self._rules:
+            self._rules[key] = self._find_rule(kind, level)
+        return self._rules[key]
+
+    def _find_rule(self, kind: str, level: int) -> _Rule:
         accepts = KINDS[kind].accepts
         active = [(r, r.rate(level)) for r in self._ranges if r.name in accepts and r.rate(level)]
         chance_of_none = 1.0
         for _, chance in active:
             chance_of_none *= 1 - chance
-        return chance_of_none, active
+        return _Rule(chance_of_none, active, is_still=not active and KINDS[kind].is_leaf)
 
 
 def _changes(

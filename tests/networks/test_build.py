@@ -1,5 +1,6 @@
 """Networks are what their trees say."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from emsearch.trees.sample import draw
 from emsearch.trees.space import make_space
 
 TARGET = Target(classes=3, patch_zyx=(4, 32, 32), voxel_nm=(40, 10, 10))
+TINY = replace(TARGET, patch_zyx=(2, 16, 16))
 SMALL = Limits(max_parameters=100_000)
 
 
@@ -55,20 +57,28 @@ VARIANTS = [
     {"body": "dilated_block", "form": "residual"},
     {"body": "block", "convolutions": 1, "kernel": 1},
     {"dropout": 0.5},
+    {"dimensions": 3, "kernel": 1, "kernel_x": 5, "kernel_z": 3},
 ]
 
 
 def assert_agrees(tree: Tree) -> None:
-    """Build, run forward and backward, and compare with the arithmetic."""
-    facts = describe(tree, TARGET)
+    """Build, compare with the arithmetic, run forward and backward over a volume."""
     network = build(tree, 1, 3, seed=0)
+    facts = describe(tree, TARGET)
     assert sum(p.numel() for p in network.parameters()) == facts.parameters
     with FlopCounterMode(display=False) as counter:
-        found = network(image())
+        network(image())
     assert counter.get_total_flops() == facts.flops
+    assert_trains(network, facts.output_zyx)
+
+
+def assert_trains(network: nn.Module, size_zyx: tuple[int, int, int]) -> None:
+    """Run forward and backward: all that comes out is finite, and every parameter learns."""
+    found = network(torch.rand(2, 1, *size_zyx, generator=torch.Generator().manual_seed(0)))
     stages = list(found[:2]) if isinstance(found, StagedLogits) else [found]
-    assert all(logits.shape == (1, 3, *facts.output_zyx) for logits in stages)
+    assert all(logits.shape == (2, 3, *size_zyx) for logits in stages)
     assert all(torch.isfinite(logits).all() for logits in stages)
+    network.zero_grad(set_to_none=True)
     torch.stack(stages).square().mean().backward()  # type: ignore[no-untyped-call]
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -84,6 +94,21 @@ def test_every_variant_agrees_with_the_arithmetic_and_trains(values: dict[str, A
 @pytest.mark.parametrize("number", range(8))
 def test_every_drawn_tree_agrees_with_the_arithmetic_and_trains(family: str, number: int) -> None:
     assert_agrees(drawn(family, number))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_many_drawn_trees_train_over_sections_and_volumes(family: str) -> None:
+    window = {"crf_radius": 1, "crf_iterations": [1, 2]} if family.endswith("crf") else {}
+    space = make_space([family], {"width": [1, 4], **window})
+    for number in range(200):
+        tree = draw(space, 1, number, TINY, Limits()).tree
+        facts = describe(tree, TINY)
+        network = build(tree, 1, 3, seed=0)
+        assert sum(p.numel() for p in network.parameters()) == facts.parameters
+        assert_trains(network, TINY.patch_zyx)
+        if facts.divisor_zyx[0] == 1:
+            assert_trains(network, (1, *TINY.patch_zyx[1:]))
 
 
 def test_the_group_s_unet_has_exactly_its_parameters() -> None:

@@ -1,6 +1,5 @@
 """The report and the live pages in a real Chromium."""
 
-import shutil
 import socket
 import threading
 import time
@@ -15,17 +14,8 @@ from emsearch.ledger.store import Ledger
 from emsearch.records.trial import Stage
 from emsearch.reports.pages import write_report
 from emsearch.reports.web import address, make_app
+from tests.support.chromium import CHROMIUM, FLAGS
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 TOKEN = "a-token"
 Make = Callable[..., tuple[Ledger, Path]]
 

@@ -9,10 +9,12 @@ from emsearch.trees.arithmetic import Limits, Target
 from emsearch.trees.diagram import to_diagram
 from emsearch.trees.draw import to_svg
 from emsearch.trees.families import FAMILIES
+from emsearch.trees.grow import Sketch, grown
+from emsearch.trees.node import Tree
 from emsearch.trees.presets import PRESETS
 from emsearch.trees.sample import draw
 from emsearch.trees.space import make_space
-from emsearch.trees.svg import LETTER_PX, sheet
+from emsearch.trees.svg import room, sheet
 
 TARGET = Target(classes=7, patch_zyx=(4, 64, 64), voxel_nm=(40, 10, 10))
 Rectangle = tuple[float, float, float, float]
@@ -35,7 +37,7 @@ def numbers_above(svg: str) -> list[Rectangle]:
     return [
         (float(x) - half, float(y) - 9, float(x) + half, float(y))
         for x, y, words in re.findall(pattern, svg)
-        for half in [len(words) * LETTER_PX / 2]
+        for half in [room(words) / 2]
     ]
 
 
@@ -89,8 +91,24 @@ def test_taller_planes_have_a_higher_resolution() -> None:
 def test_the_image_reaches_the_crf() -> None:
     svg = preset("poster-2019")
     assert "refined by CRF-RNN" in svg
-    # Four skips of the U-Net, the image to the 3-D stage, the image to the CRF.
-    assert svg.count('marker-end="url(#skip)"') == 6
+    # Four skips of the U-Net, the image to the 3-D stage; then the image to the CRF.
+    assert svg.count('marker-end="url(#skip)"') == 5
+    assert svg.count('marker-end="url(#guide)"') == 1
+
+
+def test_braces_say_how_many_sections_go_one_by_one() -> None:
+    svg = preset("poster-2019")
+    assert svg.count(">×6<") == 1
+    assert {">6×512×512<", ">1×32×32<", ">6×128×128<"} <= set(re.findall(r">[\d×]+<", svg))
+    assert ">6×32×32<" not in svg
+    assert ">×" not in preset("unet")
+
+
+def test_added_and_concatenated_paths_have_their_lines() -> None:
+    assert ">added<" in preset("guay-2021")
+    tree = Tree("t", grown(Sketch(kind="network", values={"body": "pyramid", "combine": "merge"})))
+    assert ">concatenated<" in to_diagram(tree, TARGET)
+    assert ">added<" not in to_diagram(tree, TARGET)
 
 
 def test_a_sheet_shows_pictures_below_each_other() -> None:

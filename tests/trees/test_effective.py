@@ -41,6 +41,13 @@ def test_voxels_long_in_z_leave_z_alone_at_the_finest_resolutions() -> None:
     assert kernels == [1, 1, 3, 3, 3, 1, 1]
 
 
+def test_a_kernel_has_a_size_along_each_axis() -> None:
+    plan = plan_of(dimensions=3, kernel_z=5, kernel=3, kernel_x=7, levels=0)
+    assert {found.get("kernel_zyx") for found in all_of(plan, "convolution")} == {(5, 3, 7)}
+    alike = plan_of(dimensions=3, kernel_z=1, kernel=5, levels=0)
+    assert {found.get("kernel_zyx") for found in all_of(alike, "convolution")} == {(1, 5, 5)}
+
+
 def test_edges_up_undo_the_edges_down() -> None:
     plan = plan_of(dimensions=3, levels=3, thin=1)
     downs = [edge.get("factor_zyx") for edge in all_of(plan, "down")]
