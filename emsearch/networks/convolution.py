@@ -34,19 +34,20 @@ class Conv3d(nn.Conv3d):
     def _conv_forward(self, given: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         order = self._order(given)
         if order == (0, 1, 2):
-            return super()._conv_forward(given, weight, bias)
+            own: Tensor = super()._conv_forward(given, weight, bias)
+            return own
         axes = (0, 1, *(2 + axis for axis in order))
-        turned = ([sizes[axis] for axis in order] for sizes in self._sizes())
-        result = F.conv3d(given.permute(axes), weight.permute(axes), bias, *turned, self.groups)
-        return result.permute(0, 1, *(2 + order.index(axis) for axis in range(3)))
-
-    def _sizes(self) -> tuple[tuple[int, ...], ...]:
-        return self.stride, self.padding, self.dilation  # type: ignore[return-value]
+        sizes = (self.stride, self.padding, self.dilation)
+        stride, padding, dilation = ([int(size[axis]) for axis in order] for size in sizes)
+        turned: Tensor = F.conv3d(
+            given.permute(axes), weight.permute(axes), bias, stride, padding, dilation, self.groups
+        )
+        return turned.permute(0, 1, *(2 + order.index(axis) for axis in range(3)))
 
     def _order(self, given: Tensor) -> Zyx:
         """Return the order of the axes in which torch does not unroll; as they are, if any."""
         is_lone = given.device.type == "cpu" and given.shape[0] == 1 and prod(self.kernel_size) > 1
-        if not is_lone or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if not is_lone or torch.compiler.is_compiling():
             return 0, 1, 2
         channels, *size = given.shape[1:]
         if channels * size[0] * size[1] > UNROLLED:

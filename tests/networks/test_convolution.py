@@ -12,6 +12,7 @@ from emsearch.networks.convolution import UNROLLED, Conv3d
 FLAT, LOW, NARROW = (4, 48, 48), (48, 4, 48), (48, 48, 4)
 """Sizes with their shortest axis first, second and last: each is unrolled in some order."""
 CHANNELS = 10
+HAS_ONEDNN = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
 def noise(*shape: int) -> Tensor:
@@ -55,14 +56,14 @@ def unrolled(convolution: nn.Module, image: Tensor) -> bool:
     return any("slow_conv3d" in event.key for event in recorded.key_averages())
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+@pytest.mark.skipif(not HAS_ONEDNN, reason="torch without oneDNN")
 @pytest.mark.parametrize("size", [FLAT, LOW, NARROW])
 def test_a_lone_image_is_not_unrolled(size: tuple[int, int, int]) -> None:
     image = noise(1, CHANNELS, *size)
     assert not unrolled(Conv3d(CHANNELS, 6, 3, padding=1), image)
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+@pytest.mark.skipif(not HAS_ONEDNN, reason="torch without oneDNN")
 def test_torch_s_own_would_unroll_it() -> None:
     image = noise(1, CHANNELS, *FLAT)
     assert CHANNELS * FLAT[0] * FLAT[1] <= UNROLLED < CHANNELS * FLAT[1] * FLAT[2]
