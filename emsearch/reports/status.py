@@ -14,6 +14,7 @@ from emsearch.ledger.store import LEASE_S
 from emsearch.records.candidate import Origin
 from emsearch.records.spec import StudySpec, parse_spec
 from emsearch.records.trial import ENDED, OVER, Stage, TrialState
+from emsearch.reports.endings import redrawn
 
 __all__ = ["Status", "status"]
 
@@ -45,6 +46,8 @@ class Status:
     """Host and process that hold the study, and since when; empty when none does."""
     waits_why: str
     """Why orders wait although the study goes on: what the cluster says; empty otherwise."""
+    redrawn: Mapping[str, int]
+    """Why random trees were drawn again or made smaller, and how often."""
 
 
 def status(connection: Connection, study_id: int) -> Status:
@@ -70,6 +73,7 @@ def status(connection: Connection, study_id: int) -> Status:
         remaining_s=_remaining_s(sums, left, spec.cluster.max_jobs),
         coordinator=_holder(study),
         waits_why=study.waits_why,
+        redrawn=dict(redrawn(connection, study_id)),
     )
 
 

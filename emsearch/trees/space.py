@@ -43,7 +43,11 @@ def make_space(families: Sequence[str], ranges: Mapping[str, Any]) -> Space:
     chosen = tuple(dict.fromkeys(expanded))
     common, own = _split(ranges)
     if unused := set(own) - set(chosen):
-        raise SpecError(f"space.ranges.{min(unused)}: that family is not in space.families")
+        key = min(unused)
+        raise SpecError(
+            f"space.ranges.{key} = {own[key]!r}: space.families has no such family; it has"
+            f" {list(chosen)}"
+        )
     return Space(
         families=chosen,
         ranges=tuple(

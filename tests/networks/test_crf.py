@@ -12,6 +12,7 @@ from torch import Tensor
 from emsearch.networks import crf as crf_module
 from emsearch.networks.crf import COLOUR_SIGMA, CrfRnn, Window, bilateral_sum
 from emsearch.volumes.phantom import phantom
+from tests.support.memory import recorded_peak
 
 Zyx = tuple[int, int, int]
 
@@ -101,6 +102,17 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = bilateral_sum(values, image, window)
     monkeypatch.setattr(crf_module, "CHUNK_VOXELS", values.numel() // 4)
     assert torch.allclose(bilateral_sum(values, image, window), whole, atol=1e-12)
+
+
+def test_its_memory_beside_in_and_output_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crf_module, "CHUNK_VOXELS", 2**12)
+
+    def beside(rows: int) -> int:
+        values, image = torch.rand(1, 4, 2, rows, 32), torch.rand(1, 1, 2, rows, 32)
+        window = Window((1, 2, 2), 2.0)
+        return recorded_peak(lambda: bilateral_sum(values, image, window)) - values.nbytes
+
+    assert 0 < beside(512) <= 1.1 * beside(64)
 
 
 def test_it_begins_near_the_identity() -> None:

@@ -32,6 +32,10 @@ def test_states_and_causes_are_counted(ledger: Ledger) -> None:
     assert told.candidates == 29
 
 
+def test_it_says_how_many_trees_were_drawn_again_and_why(ledger: Ledger) -> None:
+    assert read(ledger).redrawn == {"max_parameters=300,000": 38, "drawn before": 2}
+
+
 def test_what_tuning_will_still_ask_for_is_left(make_study: Make) -> None:
     ledger, _ = make_study(Stage.TUNING)  # one survivor of three has been tuned
     told = read(ledger)

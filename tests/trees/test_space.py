@@ -8,7 +8,7 @@ from emsearch.errors import SpecError
 from emsearch.trees.arithmetic import Limits, Target
 from emsearch.trees.families import FAMILIES
 from emsearch.trees.sample import draw
-from emsearch.trees.settings import Inherited
+from emsearch.trees.settings import SETTINGS, Inherited
 from emsearch.trees.space import make_space
 
 TARGET = Target(classes=3, patch_zyx=(1, 64, 64))
@@ -30,6 +30,19 @@ def test_a_single_amount_is_always_taken() -> None:
 
 def test_a_range_may_be_wider_than_the_family_s() -> None:
     assert roots({"convolutions": [5, 6]}, "convolutions") == {5, 6}
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_any_setting_may_be_opened_as_far_as_it_goes(name: str) -> None:
+    setting = SETTINGS[name]
+    whole = list(setting.options) or [setting.lowest, setting.highest]
+    ((_, ranges),) = make_space(["encoder_decoder_2d"], {name: whole}).ranges
+    opened = next(range_ for range_ in ranges if range_.name == name)
+    assert (opened.root[0], opened.root[-1], opened.rate(0)) == (
+        setting.lowest,
+        setting.highest,
+        1.0,
+    )
 
 
 def test_options_bound_what_is_drawn() -> None:
@@ -78,6 +91,7 @@ def test_mixed_stands_for_all_families() -> None:
         (["encoder_decoder_2d"], {"width": {"rates": 0.5}}, "a list, one entry a level"),
         (["encoder_decoder_2d"], {"width": {"below": [[3]]}}, r"\[smallest, largest\] delta"),
         (["encoder_decoder_2d"], {"encoder_decoder_2d": 3}, "it is a table of settings"),
+        (["thin_3d"], {"dense_2d": {"width": 3}}, r"dense_2d = .*'width': 3.* has \['thin_3d'\]"),
     ],
 )
 def test_a_wrong_space_is_refused(
