@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emsearch.cli.forms import AsJson, three
+from emsearch.cli.forms import AsCsv, AsJson, form_of, three
 
 if TYPE_CHECKING:
     from emsearch.trees.arithmetic import Limits, Target
@@ -70,7 +70,7 @@ def draw_tree(
     patch: Patch = "1,256,256",
     voxel: Voxel = "40,10,10",
 ) -> None:
-    """Draw a tree: root at the top, a box for each module."""
+    """Draw a tree, root at the top, and on request the diagram of its network."""
     from emsearch.trees.diagram import to_diagram
 
     target = _target(classes, patch, voxel, 1)
@@ -97,6 +97,45 @@ def describe(
     target = _target(classes, patch, voxel, batch)
     record = _described(*_tree(tree, target))
     print_fields(record, Form.JSON if as_json else Form.TABLE)
+
+
+@app.command()
+def families(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """List the families that a study may draw from, and the presets."""
+    from emsearch.reports.listing import print_listing
+    from emsearch.trees.families import FAMILIES
+    from emsearch.trees.presets import PRESETS
+    from emsearch.trees.space import MIXED
+
+    mixed = {"name": MIXED, "sort": "family", "about": "any of the families above"}
+    rows = [{"name": n, "sort": "family", "about": f.about} for n, f in FAMILIES.items()]
+    presets = [{"name": n, "sort": "preset", "about": p.about} for n, p in PRESETS.items()]
+    print_listing([*rows, mixed, *presets], form_of(as_json=as_json, as_csv=as_csv))
+
+
+@app.command()
+def settings(
+    family: Annotated[str, typer.Argument(help="Family whose ranges are shown.")],
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List what can be set in a tree, what is allowed, and what a family draws from at roots."""
+    from emsearch.reports.listing import print_listing
+    from emsearch.trees.families import find_family
+    from emsearch.trees.settings import SETTINGS
+
+    drawn = {range_.name: range_.words for range_ in find_family(family).ranges}
+    rows = [
+        {
+            "setting": name,
+            "about": setting.about,
+            "allowed": setting.allowed,
+            "default": setting.meaning(setting.default),
+            "drawn": drawn.get(name, ""),
+        }
+        for name, setting in SETTINGS.items()
+    ]
+    print_listing(rows, form_of(as_json=as_json, as_csv=as_csv))
 
 
 def _described(tree: "Tree", target: "Target") -> dict[str, Any]:

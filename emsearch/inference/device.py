@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from emsearch.errors import SpecError
+from emsearch.networks.layout import channels_last
 
 __all__ = ["keep_memory", "pick_device", "place", "reproducible"]
 
@@ -35,11 +36,8 @@ def place(network: nn.Module, device: torch.device) -> nn.Module:
     On one CPU core that saves a tenth of a training step.
     """
     network = network.to(device)
-    if not any(weight.ndim == 5 for weight in network.parameters()):
-        for weight in network.parameters():
-            if weight.ndim == 4:
-                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-    return network
+    is_deep = any(weight.ndim == 5 for weight in network.parameters())
+    return network if is_deep else channels_last(network)
 
 
 def keep_memory() -> None:

@@ -27,6 +27,14 @@ class Range:
     is_logarithmic: bool = False
     """Whether amounts at the root are drawn by their order of magnitude."""
 
+    @property
+    def words(self) -> str:
+        """What roots draw from."""
+        setting = SETTINGS[self.name]
+        if setting.options:
+            return ", ".join(str(setting.options[int(number)]) for number in self.root)
+        return " to ".join(str(number) for number in dict.fromkeys(self.root))
+
     def rate(self, level: int) -> float:
         """Return the chance that a node at `level` draws."""
         return self.rates[min(level, len(self.rates) - 1)]

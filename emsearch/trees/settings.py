@@ -32,6 +32,14 @@ class Setting:
     options: tuple[Value, ...] = ()
     """What can be chosen; empty for amounts."""
 
+    @property
+    def allowed(self) -> str:
+        """What it may be, in words."""
+        if self.options:
+            return f"one of {list(self.options)}"
+        article = "a whole number" if isinstance(self.default, int) else "a number"
+        return f"{article} from {self.lowest} to {self.highest}"
+
     def meaning(self, number: Number) -> Value:
         """Return what a sum of deltas means, clipped to the range."""
         clipped = min(max(number, self.lowest), self.highest)
@@ -43,14 +51,12 @@ class Setting:
         """Return the sum of deltas that means `value`. Raises SpecError with what is allowed."""
         if self.options:
             if value not in self.options:
-                raise SpecError(f"{self.name} = {value!r}: it is one of {list(self.options)}")
+                raise SpecError(f"{self.name} = {value!r}: it is {self.allowed}")
             return self.options.index(value)
         wanted = (int,) if isinstance(self.default, int) else (int, float)
         is_number = isinstance(value, wanted) and not isinstance(value, bool)
         if not is_number or not self.lowest <= value <= self.highest:  # type: ignore[operator]
-            article = "a whole number" if isinstance(self.default, int) else "a number"
-            allowed = f"{article} from {self.lowest} to {self.highest}"
-            raise SpecError(f"{self.name} = {value!r}: it is {allowed}")
+            raise SpecError(f"{self.name} = {value!r}: it is {self.allowed}")
         return value  # type: ignore[return-value]
 
 
@@ -70,6 +76,7 @@ def _choice(name: str, options: tuple[Value, ...], about: str, default: int = 0)
 
 
 _BODIES = ("encoder_decoder", "pyramid", "atrous_pyramid", "dilated_block", "block")
+_NORM = "of activations; with instance and group a voxel depends on its whole tile"
 _CARRIED = ("maps+features", "maps+image", "maps+features+image", "maps")
 
 SETTINGS: dict[str, Setting] = {
@@ -100,7 +107,7 @@ SETTINGS: dict[str, Setting] = {
             "pool_z", ("never", "led", "always"), "whether z is pooled; led: from `thin` on", 1
         ),
         _whole("dilation", 1, 1, 16, "spacing of a kernel's taps, voxels"),
-        _choice("normalisation", ("none", "batch", "instance", "group"), "of activations", 1),
+        _choice("normalisation", ("none", "batch", "instance", "group"), _NORM, 1),
         _choice("activation", ("relu", "leaky_relu", "elu", "silu", "gelu"), "of convolutions"),
         _choice("dropout", (0.0, 0.1, 0.2, 0.3, 0.5), "part of the channels that an edge drops"),
         _choice("pool", ("max", "average", "strided"), "how resolution is halved"),

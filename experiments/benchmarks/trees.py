@@ -1,7 +1,7 @@
 """How fast module trees are drawn, checked and digested, on one core.
 
-Run it as `python experiments/benchmarks/trees.py [--draws 100000]`; it prints a table and, last, a
-line of JSON. Where NePS is installed, it draws from a comparable recursive grammar in the same run.
+Run it as `python experiments/benchmarks/trees.py [--json]`. Where NePS is installed, it
+draws from a comparable recursive grammar in the same run, taking turns.
 """
 
 import argparse
@@ -10,30 +10,37 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from itertools import islice
+from itertools import count, islice
 from statistics import median
 from typing import Any
 
 from emsearch.trees.arithmetic import Limits, Target
 from emsearch.trees.sample import draw, draw_distinct
-from emsearch.trees.space import make_space
+from emsearch.trees.space import MIXED, make_space
 
 TARGET = Target(classes=7, patch_zyx=(16, 128, 128), batch_size=2, voxel_nm=(40, 10, 10))
 LIMITS = Limits(max_parameters=100_000_000, max_memory_gb=40)
 Row = dict[str, Any]
+NEPS = "NePS, drawn alone"
 
 
-def measure_family(family: str, count: int) -> Row:
-    """Draw `count` trees of a family; each is checked against limits and digested."""
+def family_drawer(family: str) -> Callable[[int], None]:
+    """Return what draws so many trees of a family; each is checked against limits and digested."""
     space = make_space([family], {})
-    draw(space, 0, 0, TARGET, LIMITS)
-    start_s = time.perf_counter()
-    draws = [draw(space, 1, number, TARGET, LIMITS) for number in range(count)]
-    took_s = time.perf_counter() - start_s
+    numbers = count()
+
+    def run(trees: int) -> None:
+        for _ in range(trees):
+            draw(space, 1, next(numbers), TARGET, LIMITS)
+
+    return run
+
+
+def told_of_family(family: str, trees: int) -> Row:
+    """Return what the first trees of a family are, and what it took to find them."""
+    space = make_space([family], {})
+    draws = [draw(space, 1, number, TARGET, LIMITS) for number in range(trees)]
     return {
-        "what": family,
-        "trees": count,
-        "trees_per_s": round(count / took_s),
         "median_nodes": median(sum(1 for _ in found.tree.walk()) for found in draws),
         "distinct": len({found.digest for found in draws}),
         "mended": sum(bool(found.mended) for found in draws),
@@ -41,19 +48,36 @@ def measure_family(family: str, count: int) -> Row:
     }
 
 
-def measure_mixed(count: int) -> Row:
-    """Issue `count` trees from all families, each another network; a failure would raise."""
+def rates(runs: dict[str, tuple[Callable[[int], object], int]], rounds: int) -> dict[str, float]:
+    """Return how many each draws a second: the median over rounds that take turns."""
+    seen: dict[str, list[float]] = {name: [] for name in runs}
+    for run, _ in runs.values():
+        run(1)
+    for _ in range(rounds):
+        for name, (run, trees) in runs.items():
+            start_s = time.perf_counter()
+            run(trees)
+            seen[name].append(trees / (time.perf_counter() - start_s))
+    return {name: median(values) for name, values in seen.items()}
+
+
+def measure_mixed(trees: int) -> Row:
+    """Issue so many trees from all families, each another network; a failure would raise."""
     space = make_space(["mixed"], {})
+    digests: set[str] = set()
+    redrawn = last = 0
     start_s = time.perf_counter()
-    draws = list(islice(draw_distinct(space, 2, TARGET, LIMITS), count))
+    for found in islice(draw_distinct(space, 2, TARGET, LIMITS), trees):
+        digests.add(found.digest)
+        redrawn += len(found.redrawn)
+        last = found.number
     took_s = time.perf_counter() - start_s
     return {
-        "what": "mixed, each tree once",
-        "trees": count,
-        "trees_per_s": round(count / took_s),
-        "distinct": len({found.digest for found in draws}),
-        "redrawn": sum(len(found.redrawn) for found in draws),
-        "left_out": draws[-1].number + 1 - count,
+        "what": f"mixed, {trees:,} of which none twice",
+        "trees_per_s": round(trees / took_s),
+        "distinct": len(digests),
+        "redrawn": redrawn,
+        "drawn_before": last + 1 - trees,
     }
 
 
@@ -95,44 +119,51 @@ def neps_sampler() -> Callable[[], Any] | None:
     return lambda: spaces.resolve(space)[0].network
 
 
-def measure_neps(count: int) -> Row:
-    """Draw `count` pipelines with NePS; it neither checks limits nor digests."""
-    sample = neps_sampler()
-    if sample is None:
-        return {"what": "NePS", "trees_per_s": "not installed"}
-    sample()
-    start_s = time.perf_counter()
-    drawn = [sample() for _ in range(count)]
-    took_s = time.perf_counter() - start_s
-    return {
-        "what": "NePS, drawn alone",
-        "trees": count,
-        "trees_per_s": round(count / took_s, 1),
-        "median_nodes": median(map(count_operations, drawn)),
-    }
-
-
 def count_operations(operation: Any) -> int:
     """Return how many operations a resolved NePS pipeline has."""
     return 1 + sum(count_operations(part) for part in operation.args)
 
 
+def measure_families(trees: int, neps_trees: int, rounds: int) -> list[Row]:
+    """Draw from every family and, where it is installed, with NePS, which checks no limits."""
+    families = (*make_space([MIXED], {}).families, MIXED)
+    runs: dict[str, tuple[Callable[[int], object], int]] = {
+        family: (family_drawer(family), trees) for family in families
+    }
+    sample = neps_sampler()
+    if sample is not None:
+        runs[NEPS] = (lambda trees: [sample() for _ in range(trees)], neps_trees)
+    per_s = rates(runs, rounds)
+    rows: list[Row] = [
+        {"what": family, "trees_per_s": round(per_s[family]), **told_of_family(family, trees)}
+        for family in families
+    ]
+    if sample is None:
+        return [*rows, {"what": NEPS, "trees_per_s": "not installed"}]
+    nodes = median(count_operations(sample()) for _ in range(neps_trees))
+    return [*rows, {"what": NEPS, "trees_per_s": round(per_s[NEPS], 1), "median_nodes": nodes}]
+
+
 def main() -> None:
     """Run it all and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--trees", type=int, default=2000, help="trees of each family")
+    parser.add_argument("--trees", type=int, default=500, help="trees of each family and round")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--draws", type=int, default=100_000, help="draws from mixed")
-    parser.add_argument("--neps", type=int, default=200, help="pipelines drawn with NePS")
+    parser.add_argument("--neps", type=int, default=40, help="pipelines of NePS in a round")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     given = parser.parse_args()
-    families = make_space(["mixed"], {}).families
-    rows = [measure_family(family, given.trees) for family in (*families, "mixed")]
-    rows += [measure_mixed(given.draws), measure_neps(given.neps)]
+    rows = measure_families(given.trees, given.neps, given.rounds)
+    if given.draws:
+        rows.append(measure_mixed(given.draws))
+    if given.json:
+        print(json.dumps({"python": platform.python_version(), "rows": rows}))
+        return
     columns = list(dict.fromkeys(key for row in rows for key in row))
     print("| " + " | ".join(columns) + " |")
     print("|" + "---|" * len(columns))
     for row in rows:
         print("| " + " | ".join(str(row.get(column, "")) for column in columns) + " |")
-    print(json.dumps({"python": platform.python_version(), "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from emsearch.cli.app import app
+from emsearch.trees.families import FAMILIES
 from emsearch.trees.node import Tree
+from emsearch.trees.presets import PRESETS
+from emsearch.trees.settings import SETTINGS
 
 SMALL = ["--patch", "1,64,64", "--max-parameters", "50000"]
 
@@ -73,3 +77,34 @@ def test_a_name_that_is_no_tree_says_what_is() -> None:
 def test_three_numbers_are_asked_for_by_name() -> None:
     done = CliRunner().invoke(app, ["tree", "describe", "baseline", "--patch", "1,64"])
     assert "--patch '1,64': give three numbers" in str(done.exception)
+
+
+def test_families_and_presets_are_listed() -> None:
+    listed = json.loads(CliRunner().invoke(app, ["tree", "families", "--json"]).stdout)
+    named = {entry["name"]: entry["sort"] for entry in listed}
+    assert named == dict.fromkeys([*FAMILIES, "mixed"], "family") | dict.fromkeys(PRESETS, "preset")
+
+
+def test_settings_say_what_they_may_be_and_what_a_family_draws() -> None:
+    words = ["tree", "settings", "thin_3d", "--json"]
+    listed = {
+        entry["setting"]: entry for entry in json.loads(CliRunner().invoke(app, words).stdout)
+    }
+    assert set(listed) == set(SETTINGS)
+    assert listed["width"]["allowed"] == "a whole number from 1 to 2048"
+    assert (listed["width"]["drawn"], listed["pool"]["drawn"]) == (
+        "8 to 64",
+        "max, average, strided",
+    )
+    assert (listed["crf_radius"]["default"], listed["crf_radius"]["drawn"]) == (3, "")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_described_in_full(name: str) -> None:
+    patch = ",".join(map(str, PRESETS[name].patch_zyx))
+    words = ["tree", "describe", name, "--classes", "7", "--patch", patch, "--json"]
+    described = json.loads(CliRunner().invoke(app, words).stdout)
+    assert described["output_zyx"] == list(PRESETS[name].patch_zyx)
+    keys = ("parameters", "layers", "flops", "activation_bytes", "memory_gb")
+    assert all(described[key] > 0 for key in keys)
+    assert len(described["receptive_field_zyx"]) == 3
