@@ -15,6 +15,7 @@ from zarr.errors import NodeNotFoundError
 from emsearch.errors import NotFoundError
 from emsearch.records.dataset import VolumeRecord
 from emsearch.records.score import Split
+from emsearch.volumes.cache import near
 from emsearch.volumes.labels import IGNORED
 from emsearch.volumes.ome import IMAGE, LABELS, array_in
 
@@ -76,7 +77,7 @@ class OpenVolume:
 def open_volume(record: VolumeRecord, study: Path) -> OpenVolume:
     """Return the volume of `record` in a study's folder. Raises NotFoundError."""
     try:
-        group = zarr.open_group(study / record.zarr, mode="r")
+        group = zarr.open_group(near(study, record.zarr), mode="r")
     except (FileNotFoundError, NodeNotFoundError) as error:
         raise NotFoundError(
             f"no volume at {study / record.zarr}; import {record.name!r} again"

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Self
 
 from emsearch.records.trial import Cause
+from emsearch.worker.verdict import ask_slurm
 
 __all__ = ["Clock", "Signals"]
 
@@ -82,14 +83,14 @@ class Signals:
         """Take note of a signal: the first one says why."""
         if self.cause is not None:
             return
-        timed_out = number == signal.SIGUSR2 and self.clock.is_nearly_over()
-        self.cause = Cause.TIMEOUT if timed_out else Cause.PREEMPTED
-        patience_s = _ASKED_S
-        if number == signal.SIGUSR2:
-            patience_s = max(0.75 * self.clock.warn_s, 5.0)
+        warned = number == signal.SIGUSR2
+        patience_s = max(0.75 * self.clock.warn_s, 5.0) if warned else _ASKED_S
         self._patience = threading.Timer(patience_s, self._insist)
         self._patience.daemon = True
         self._patience.start()
+        timed_out = warned and self.clock.is_nearly_over()
+        guess = Cause.TIMEOUT if timed_out else Cause.PREEMPTED
+        self.cause = ask_slurm(os.environ, warned=warned) or guess
 
     def _watch(self) -> None:
         while numbers := os.read(self._read, 64):
@@ -99,9 +100,8 @@ class Signals:
         os.close(self._read)
 
     def _insist(self) -> None:
-        assert self.cause is not None  # noqa: S101 - for ourselves
         try:
-            self.last_words(self.cause)
+            self.last_words(self.cause or Cause.PREEMPTED)
         finally:
             os._exit(0)  # whatever the order is in the midst of: its files are whole or absent
 
