@@ -1,0 +1,170 @@
+"""A study that everything befalls ends like one that nothing befell, on a real Slurm."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from emsearch.ledger import queries
+from emsearch.ledger.store import open_ledger
+from emsearch.records.event import AttemptName
+from emsearch.records.trial import Cause
+from tests.support import torment
+from tests.support.real_study import results, start, write_study
+from tests.support.torment import STUDY, Torment, wait_for
+
+pytestmark = pytest.mark.slow
+
+STEPS = 900
+KILLS = 5
+DISK_TRIAL = 2
+"""Whose folder is on a disk without room for a checkpoint, until it has failed for that."""
+
+
+def study_file(folder: Path, executor: str) -> Path:
+    folder.mkdir()
+    return write_study(folder, STUDY.replace("STEPS", str(STEPS)).replace("EXECUTOR", executor))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The same study on this host, undisturbed."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    process = start("launch", study_file(folder / "data", "local"), "--folder", folder / "study")
+    yield folder / "study"
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def tormented(
+    the_cluster: None, unbroken: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Torment:
+    """The study on the cluster, with everything that can befall it."""
+    assert the_cluster is None
+    folder = tmp_path_factory.mktemp("tormented")
+    study = Torment(folder=folder / "study", file=study_file(folder / "data", "slurm"))
+    code = study.run(
+        torment.full_disk(DISK_TRIAL),
+        torment.preempt,
+        torment.kill_the_worker,
+        torment.requeue,
+        torment.cancel_from_outside,
+        torment.lose_a_node,
+        torment.run_out_of_time,
+        torment.stop_the_controller,
+        torment.cut_a_node_off,
+        kills=KILLS,
+    )
+    assert code == 0
+    wait_for(lambda: _is_finished(unbroken), "the unbroken study does not end", 300)
+    return study
+
+
+def _is_finished(folder: Path) -> bool:
+    if not (folder / "ledger.sqlite").is_file():
+        return False
+    with open_ledger(folder / "ledger.sqlite").reading() as connection:
+        return bool(queries.study(connection).stage == "finished")
+
+
+def weights(folder: Path) -> dict[int, dict[str, Any]]:
+    """Return the averaged weights of each trial that completed."""
+    with open_ledger(folder / "ledger.sqlite").reading() as connection:
+        trials = queries.trials_of(connection, 1)
+    return {
+        trial.id: torch.load(folder / trial.weights, weights_only=True)
+        for trial in trials
+        if trial.weights
+    }
+
+
+def test_every_score_is_that_of_the_unbroken_study(tormented: Torment, unbroken: Path) -> None:
+    assert results(tormented.folder) == results(unbroken)
+
+
+def test_final_weights_are_equal_bit_for_bit(tormented: Torment, unbroken: Path) -> None:
+    ours, theirs = weights(tormented.folder), weights(unbroken)
+    assert len(ours) >= 4
+    assert ours.keys() == theirs.keys()
+    for trial, tensors in ours.items():
+        assert tensors.keys() == theirs[trial].keys()
+        assert all(torch.equal(tensor, theirs[trial][name]) for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("preempted", Cause.PREEMPTED),
+        ("lost", Cause.LOST),
+        ("requeued", Cause.PREEMPTED),
+        ("cancelled", Cause.CANCELLED),
+        ("node_failure", Cause.NODE_FAILURE),
+        ("timeout", Cause.TIMEOUT),
+        ("cut_off", Cause.NODE_FAILURE),
+    ],
+)
+def test_the_ledger_tells_each_cause_truly(tormented: Torment, name: str, cause: Cause) -> None:
+    victim = tormented.victims[name]
+    ended = tormented.attempt(victim.attempt)
+    assert ended["cause"] == cause, ended["detail"]
+    assert ended["node"] == victim.node
+
+
+def test_a_worker_that_was_killed_is_told_with_its_signal(tormented: Torment) -> None:
+    detail = tormented.attempt(tormented.victims["lost"].attempt)["detail"]
+    assert "signal 9" in detail
+
+
+def test_a_full_disk_is_an_error_that_is_tried_again(tormented: Torment) -> None:
+    attempts = tormented.rows(
+        "SELECT a.cause, a.detail FROM attempts a JOIN orders o ON o.id = a.order_id "
+        "WHERE o.trial_id = ? AND a.started_s IS NOT NULL ORDER BY a.started_s",
+        DISK_TRIAL,
+    )
+    assert attempts[0]["cause"] == Cause.ERROR
+    assert "No space left" in attempts[0]["detail"] or "write" in attempts[0]["detail"]
+    assert attempts[-1]["cause"] == Cause.COMPLETED
+
+
+def test_nobody_is_given_up_while_the_controller_is_away(tormented: Torment) -> None:
+    assert tormented.failure == ""
+
+
+def test_the_coordinator_was_killed_and_the_study_went_on(tormented: Torment) -> None:
+    assert tormented.kills == KILLS
+
+
+def test_a_restart_by_slurm_is_an_attempt_of_the_same_job(tormented: Torment) -> None:
+    name = AttemptName.parse(tormented.victims["requeued"].attempt)
+    again = f"{name.token}.{name.index}.{name.order}.{name.restart + 1}"
+    assert tormented.attempt(again)["started_s"] is not None
+
+
+def test_no_step_before_the_last_checkpoint_is_repeated(tormented: Torment) -> None:
+    for name, victim in tormented.victims.items():
+        later = tormented.rows(
+            "SELECT a.first_step FROM attempts a JOIN orders o ON o.id = a.order_id "
+            "WHERE o.trial_id = ? AND a.first_step IS NOT NULL "
+            "AND a.started_s > (SELECT started_s FROM attempts WHERE name = ?) "
+            "ORDER BY a.started_s",
+            victim.trial,
+            victim.attempt,
+        )
+        assert later, name
+        assert later[0]["first_step"] >= victim.checkpoint > 0, name
+
+
+def test_an_attempt_that_was_asked_to_leave_lost_no_step(tormented: Torment) -> None:
+    for name in ("preempted", "timeout", "cancelled", "requeued"):
+        victim = tormented.victims[name]
+        left_at = tormented.attempt(victim.attempt)["step"]
+        went_on = tormented.rows(
+            "SELECT a.first_step FROM attempts a JOIN orders o ON o.id = a.order_id "
+            "WHERE o.trial_id = ? AND a.first_step = ?",
+            victim.trial,
+            left_at,
+        )
+        assert went_on, name
