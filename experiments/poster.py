@@ -123,7 +123,7 @@ def train(folder: Path, text: str, minutes: float) -> bool:
         file.write_text(text)
         arguments = ["launch", str(file), "--folder", str(folder)]
     code = "from emsearch.cli import main; main()"
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments])  # noqa: S603 - our own
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments])
     try:
         process.wait(timeout=60 * minutes)
     except subprocess.TimeoutExpired:

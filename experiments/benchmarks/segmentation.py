@@ -305,7 +305,7 @@ def watch(arguments: Sequence[str]) -> int:
     Pages that processes share, such as torch's code, are counted once: proportional set sizes.
     """
     command = [sys.executable, "-c", "from emsearch.cli import main; main()", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - our own
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     watched = psutil.Process(process.pid)
     peak = 0
     while process.poll() is None:
