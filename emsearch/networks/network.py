@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from emsearch.errors import SpecError
-from emsearch.networks.crf import CrfRnn
 from emsearch.networks.parts import Shop
 from emsearch.trees.arithmetic import divisor
 from emsearch.trees.plan import Plan
 
-__all__ = ["Network", "join_crf", "network"]
+__all__ = ["Network", "network"]
 
 
 class Network(nn.Module):
@@ -66,17 +65,6 @@ def _folded(image_BCZYX: Tensor) -> Tensor:
 
 def _unfolded(image_NCYX: Tensor, depth: int) -> Tensor:
     return torch.unflatten(image_NCYX, 0, (-1, depth)).transpose(1, 2)  # B C Z Y X
-
-
-def join_crf(network: nn.Module, *, joined: bool) -> bool:
-    """Let the CRF-RNNs of a network take part, or pass logits on; return whether it has any.
-
-    They should join once the network before them has trained. State dictionaries hold the choice.
-    """
-    layers = [module for module in network.modules() if isinstance(module, CrfRnn)]
-    for layer in layers:
-        layer.joined.fill_(joined)
-    return bool(layers)
 
 
 def network(plan: Plan, channels: int, shop: Shop) -> tuple[Network, int]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from emsearch.errors import DivergedError
 from emsearch.networks.hybrid import StagedLogits
-from emsearch.networks.network import join_crf
+from emsearch.networks.late import join_late
 from emsearch.records.candidate import Recipe
 from emsearch.records.chance import seed_of
 from emsearch.training.average import WeightAverage
@@ -21,10 +21,13 @@ from emsearch.training.optimizer import make_optimizer
 from emsearch.training.pace import Pace
 from emsearch.training.schedule import rate_factor
 
-__all__ = ["CRF_JOINS", "Training"]
+__all__ = ["LATE_JOINS", "Training"]
 
-CRF_JOINS = 0.5
-"""Part of the horizon after which a CRF-RNN joins: one that joins at once tends to collapse."""
+LATE_JOINS = 0.5
+"""Part of the horizon after which a CRF-RNN, or the 3-D stage of a cascade, joins.
+
+A CRF-RNN that joins at once tends to collapse.
+"""
 
 
 class Training:
@@ -38,8 +41,8 @@ class Training:
         self.recipe = recipe
         self.pace = pace
         self.seed = seed
-        self.has_crf = join_crf(self.network, joined=False)
-        """Whether it ends in a CRF-RNN, which joins once the network before it has trained."""
+        self.has_late = join_late(self.network, joined=False)
+        """Whether it has parts that join once the network before them has trained."""
         self.has_joined = False
         self.average = WeightAverage(network, recipe.ema_decay)
         self.heads = _heads(network, loss, recipe, seed)
@@ -80,9 +83,9 @@ class Training:
         rate = self.recipe.learning_rate * rate_factor(self.pace, self.recipe)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        if self.has_crf and not self.has_joined:
-            self.has_joined = self.pace.done >= CRF_JOINS * self.pace.horizon
-            join_crf(self.network, joined=self.has_joined)
+        if self.has_late and not self.has_joined:
+            self.has_joined = self.pace.done >= LATE_JOINS * self.pace.horizon
+            join_late(self.network, joined=self.has_joined)
         self.optimizer.zero_grad(set_to_none=True)
         if self.micro_batch is None or self.micro_batch >= len(image_BCZYX):
             loss = self._loss(self._output(image_BCZYX), labels_BZYX)

@@ -170,7 +170,7 @@ FAMILIES: dict[str, Family] = {
         ranges=(*_HYBRID, amounts("auxiliary", (0.1, 0.5))),
     ),
     "hybrid_2d3d_cascade": Family(
-        about="the same in two stages: the 3-D pyramid works on finished 2-D predictions",
+        about="the same in two stages: the 3-D pyramid learns from finished 2-D predictions",
         start=_hybrid(coupling="cascade", auxiliary=1.0),
         ranges=_HYBRID,
     ),

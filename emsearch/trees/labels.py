@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from emsearch.trees.arithmetic import Facts
-from emsearch.trees.plan import Plan
+from emsearch.trees.plan import Plan, width_of
 
 __all__ = ["TITLES", "details", "facts_lines", "first_width", "times"]
 
@@ -83,9 +83,9 @@ def times(size_zyx: tuple[int, int, int]) -> str:
 
 
 def first_width(plan: Plan) -> int:
-    """Return the width of the first convolution, 0 without one."""
-    if plan.kind == "convolution":
-        return int(plan.get("width"))
+    """Return the channels of the first block, 0 without one."""
+    if plan.kind in {"block", "mixed_block"}:
+        return width_of(plan)
     return next((width for child in plan.children if (width := first_width(child))), 0)
 
 

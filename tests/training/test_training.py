@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from emsearch.errors import DivergedError
 from emsearch.networks.build import build
 from emsearch.networks.crf import CrfRnn
-from emsearch.networks.hybrid import StagedLogits
+from emsearch.networks.hybrid import Hybrid, StagedLogits
 from emsearch.records.candidate import Recipe
 from emsearch.training.loss import SegmentationLoss
 from emsearch.training.pace import Pace
@@ -194,29 +194,46 @@ def test_a_smaller_micro_batch_gives_the_same_step(micro_batch: int, is_staged: 
         torch.testing.assert_close(first.grad, second.grad, atol=1e-5, rtol=1e-5)
 
 
-def _with_crf() -> Training:
+def _of_family(family: str) -> Training:
     target = Target(classes=2, patch_zyx=(4, 16, 16), voxel_nm=(40.0, 10.0, 10.0))
-    space = make_space(["hybrid_2d3d_crf"], {})
+    space = make_space([family], {})
     tree = draw(space, 0, 0, target, Limits(max_parameters=60_000)).tree
     loss = SegmentationLoss(weights=VoxelWeights(weight_K=torch.ones(2)), dice_weight=0.5)
     recipe = Recipe()
     return Training(build(tree, 1, 2, seed=0), loss, recipe, Pace.of(HORIZON, recipe), seed=7)
 
 
-def _crf_batch(step: int) -> tuple[Tensor, Tensor]:
+def _hybrid_batch(step: int) -> tuple[Tensor, Tensor]:
     image_BCZYX = torch.randn(1, 1, 4, 16, 16, generator=torch.Generator().manual_seed(step))
     return image_BCZYX, (image_BCZYX[:, 0] > 0.3).long()
 
 
 def test_a_crf_joins_when_the_network_before_it_has_trained() -> None:
-    training = _with_crf()
+    training = _of_family("hybrid_2d3d_crf")
     (crf,) = [part for part in training.network.modules() if isinstance(part, CrfRnn)]
     before = [weight.detach().clone() for weight in crf.parameters()]
     while training.step < HORIZON:
         joined = training.step >= HORIZON / 2
-        training.advance(*_crf_batch(training.step))
+        training.advance(*_hybrid_batch(training.step))
         assert bool(crf.joined) == joined
         moved = any(not torch.equal(a, b) for a, b in zip(before, crf.parameters(), strict=True))
         assert moved == joined
     (averaged,) = [part for part in training.average.network.modules() if isinstance(part, CrfRnn)]
     assert bool(averaged.joined)
+
+
+def test_a_cascade_learns_its_stages_one_after_the_other() -> None:
+    training = _of_family("hybrid_2d3d_cascade")
+    (cascade,) = [part for part in training.network.modules() if isinstance(part, Hybrid)]
+    seen = []
+    while training.step < HORIZON:
+        before = [_weights(stage) for stage in (cascade.planar, cascade.volumetric)]
+        training.advance(*_hybrid_batch(training.step))
+        after = [_weights(stage) for stage in (cascade.planar, cascade.volumetric)]
+        seen.append(tuple(not torch.equal(a, b) for a, b in zip(before, after, strict=True)))
+    half = HORIZON // 2
+    assert seen == [(True, False)] * half + [(False, True)] * (HORIZON - half)
+
+
+def _weights(stage: nn.Module) -> Tensor:
+    return torch.cat([weight.detach().flatten() for weight in stage.parameters()])

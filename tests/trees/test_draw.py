@@ -12,6 +12,7 @@ from emsearch.trees.families import FAMILIES
 from emsearch.trees.kinds import KINDS
 from emsearch.trees.labels import TITLES
 from emsearch.trees.node import Tree
+from emsearch.trees.presets import PRESETS
 from emsearch.trees.sample import draw
 from emsearch.trees.space import make_space
 
@@ -57,6 +58,13 @@ def test_the_root_box_says_what_the_network_is() -> None:
     svg = to_svg(tree, facts)
     for text in (f"{facts.parameters:,} parameters", f"{facts.layers} layers", "input 1×64×64"):
         assert text in svg
+
+
+@pytest.mark.parametrize(("name", "width"), [("guay-2021", 64), ("unet", 64), ("baseline", 32)])
+def test_the_root_box_says_the_width_of_the_first_block(name: str, width: int) -> None:
+    target = Target(classes=7, patch_zyx=PRESETS[name].patch_zyx)
+    tree = PRESETS[name].make(target, Limits())
+    assert f">width {width}<" in to_svg(tree, describe(tree, target))
 
 
 def test_the_picture_is_well_formed_and_within_its_frame() -> None:
