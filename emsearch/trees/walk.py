@@ -23,12 +23,12 @@ class _Spot:
     inherited: Inherited
     level: int
     deltas: tuple[tuple[str, Number], ...] = ()
-    children: "list[_Spot]" = field(default_factory=list)
+    children: "list[_Spot | Node]" = field(default_factory=list)
+    """Those that may change, and those that stay as they are."""
 
     def node(self) -> Node:
-        if not self.children and self.deltas == self.start.deltas:
-            return self.start if not self.start.children else Node(self.start.kind, self.deltas)
-        return Node(self.start.kind, self.deltas, tuple([spot.node() for spot in self.children]))
+        children = [part.node() if isinstance(part, _Spot) else part for part in self.children]
+        return Node(self.start.kind, self.deltas, tuple(children))
 
 
 class _Rule(NamedTuple):
@@ -49,7 +49,8 @@ class Walk:
 
     def __init__(self, ranges: Sequence[Range]) -> None:
         self._ranges = ranges
-        self._rules: dict[tuple[str, int], _Rule] = {}
+        self._rules: list[dict[str, _Rule]] = []
+        """By level, how nodes of each kind draw."""
 
     def draw(self, start: Node, rng: Random) -> Node:
         """Return a new tree: the root draws anew, nodes below draw deltas."""
@@ -66,36 +67,35 @@ class Walk:
             node, here = spot.start, spot.inherited
             if node.deltas:
                 here = here.below(node.deltas)
-            drawn = self._drawn(node.kind, spot.level, rng, rate)
-            deltas = node.deltas
+            spot.deltas = node.deltas
+            drawn = _drawn(self._rules_at(spot.level)[node.kind], rng, rate)
             if drawn:
                 changes = _changes(drawn, here, spot.level, rng, is_additive=is_additive)
-                deltas = _summed(node.deltas, changes)
+                spot.deltas = _summed(node.deltas, changes)
                 here = here.below(changes)
-            spot.deltas = deltas
             kinds = KINDS[node.kind].inside(here.values)
             if kinds:
-                level = spot.level + 1
-                children = match(node.children, kinds)
-                spot.children = [_Spot(child, here, level, child.deltas) for child in children]
-                queue += [s for s in spot.children if not self._rule(s.start.kind, level).is_still]
+                self._enter(spot, match(node.children, kinds), here, queue)
         return root.node()
 
-    def _drawn(self, kind: str, level: int, rng: Random, rate: float) -> list[Range]:
-        """Return the ranges by which this node draws."""
-        rule = self._rule(kind, level)
-        if not rule.active or (rate == 1.0 and rng.random() < rule.chance_of_none):
-            return []
-        while True:  # one number says whether any is drawn; then, which
-            drawn = [range_ for range_, chance in rule.active if rng.random() < chance * rate]
-            if drawn or rate != 1.0:
-                return drawn
+    def _enter(
+        self, spot: _Spot, children: list[Node], here: Inherited, queue: list[_Spot]
+    ) -> None:
+        """Give a spot its children; those that may change are queued."""
+        level = spot.level + 1
+        rules = self._rules_at(level)
+        for child in children:
+            if rules[child.kind].is_still:
+                spot.children.append(child)
+            else:
+                below = _Spot(child, here, level)
+                spot.children.append(below)
+                queue.append(below)
 
-    def _rule(self, kind: str, level: int) -> _Rule:
-        key = (kind, level)
-        if key not in self._rules:
-            self._rules[key] = self._find_rule(kind, level)
-        return self._rules[key]
+    def _rules_at(self, level: int) -> dict[str, _Rule]:
+        while level >= len(self._rules):
+            self._rules.append({kind: self._find_rule(kind, len(self._rules)) for kind in KINDS})
+        return self._rules[level]
 
     def _find_rule(self, kind: str, level: int) -> _Rule:
         accepts = KINDS[kind].accepts
@@ -104,6 +104,16 @@ class Walk:
         for _, chance in active:
             chance_of_none *= 1 - chance
         return _Rule(chance_of_none, active, is_still=not active and KINDS[kind].is_leaf)
+
+
+def _drawn(rule: _Rule, rng: Random, rate: float) -> list[Range]:
+    """Return the ranges by which a node draws."""
+    if not rule.active or (rate == 1.0 and rng.random() < rule.chance_of_none):
+        return []
+    while True:  # one number says whether any is drawn; then, which
+        drawn = [range_ for range_, chance in rule.active if rng.random() < chance * rate]
+        if drawn or rate != 1.0:
+            return drawn
 
 
 def _changes(
