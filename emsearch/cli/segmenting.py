@@ -1,5 +1,6 @@
 """Commands that use an ensemble."""
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -42,8 +43,8 @@ def segment(
     ] = "here",
     jobs: Annotated[int, typer.Option(help="How many share the blocks.", min=1)] = 2,
     profile: Annotated[
-        Path | None, typer.Option(help="Of the Slurm cluster: see slurm/ in the sources.")
-    ] = None,
+        str, typer.Option(help="Of the Slurm cluster: a name or a file, as in a study file.")
+    ] = "generic",
 ) -> None:
     """Segment a volume of any size with an ensemble; run again, it goes on where it was killed."""
     from emsearch.inference.output import notes_on
@@ -77,19 +78,27 @@ def _here(task: "SegmentOrder") -> None:
         segment_volume(task, blocks.tell)
 
 
-def _shared(task: "SegmentOrder", executor: str, jobs: int, profile: Path | None) -> None:
-    from emsearch.errors import SpecError
+def _shared(task: "SegmentOrder", executor: str, jobs: int, profile: str) -> None:
+    from emsearch.execution.executor import Executor
     from emsearch.execution.local import LocalExecutor
     from emsearch.inference.sharing import share, work_folder
 
-    if executor == "slurm":
-        del profile
-        raise SpecError("no Slurm yet")
-    gpus = sorted(Path("/dev").glob("nvidia[0-9]*")) if task.device == "auto" else []
-    devices = [f"cuda:{turn % len(gpus)}" if gpus else task.device for turn in range(jobs)]
     folder = work_folder(Path(task.out)) / "jobs"
+    if executor == "slurm":
+        from emsearch.execution.slurm import SlurmExecutor
+        from emsearch.records.profile import read_profile
+
+        how = read_profile(profile)
+        threads = int(how.sbatch.get("cpus-per-task", 1))
+        on: Executor = SlurmExecutor(folder, how)
+        devices = [task.device] * jobs
+    else:
+        gpus = sorted(Path("/dev").glob("nvidia[0-9]*")) if task.device == "auto" else []
+        devices = [f"cuda:{turn % len(gpus)}" if gpus else task.device for turn in range(jobs)]
+        threads = max((os.cpu_count() or 1) // jobs, 1)
+        on = LocalExecutor(folder, threads)
     with Blocks() as blocks:
-        share(task, LocalExecutor(folder, threads=1), devices, blocks.tell)
+        share(task, on, devices, blocks.tell, threads)
 
 
 class Blocks:

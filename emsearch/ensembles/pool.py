@@ -26,7 +26,7 @@ FOLDS = 4
 HARD = 245
 """What a vote is worth where trials vote, beside at most 9 for its probability, to break ties."""
 
-_RUN = 1 << 15  # voxels counted at a time: they stay in the processor's cache
+_RUN = 1 << 16  # voxels counted at a time: they stay in the processor's cache
 
 Count = NDArray[np.float64]
 """Voxels by fold, true class and predicted class, shape (F, K, K)."""
@@ -195,10 +195,11 @@ class Tallies:
         classes = self.pool.classes
         counts_FKK = np.zeros((FOLDS, classes, classes))
         room = np.empty((classes, _RUN), self._type)
-        last = self._type.type((1 << self._bits) - 1)
+        shift, last = self._type.type(self._bits), self._type.type((1 << self._bits) - 1)
         for fold, true, place in self._runs:
             both_KN = room[:, : place.stop - place.start]
-            np.left_shift(said_KN[:, place], self._bits, out=both_KN, dtype=self._type)
+            np.copyto(both_KN, said_KN[:, place])
+            both_KN <<= shift
             both_KN += sum_KN[:, place]
             number_N = (both_KN.max(0) & last).astype(np.uint8)
             counts_FKK[fold, true] += [

@@ -90,6 +90,16 @@ class Committee:
                 place = view.back(box, volume_zyx).slices(region.start_zyx)
                 sum_KZYX[:, *place].add_(view.restore(piece_KZYX), alpha=weight / len(views))
 
+    @property
+    def reach_zyx(self) -> Shape:
+        """How far beyond a block its windows may reach along each axis."""
+        tilings = [member.tiling for member in self.members]
+        z, y, x = (
+            max((one.window_zyx or one.margin_zyx)[axis] + one.divisor_zyx[axis] for one in tilings)
+            for axis in range(3)
+        )
+        return (max(z, y, x),) * 3 if self.manner.axes == "zyx" else (z, y, x)
+
     def block_zyx(self, volume_zyx: Shape) -> Shape:
         """Return the shape of blocks in which a volume of that shape is best predicted."""
         if self.manner.axes == "zyx" and any(member.is_flat for member in self.members):

@@ -5,7 +5,6 @@ write blocks; whoever shares them out waits, tells how far it is, and finishes. 
 again and shares out what is missing.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +34,13 @@ def work_folder(out: Path) -> Path:
     return out.with_name(f".{out.name}.work")
 
 
-def share(task: SegmentOrder, executor: Executor, devices: Sequence[str], tell: Progress) -> None:
+def share(
+    task: SegmentOrder,
+    executor: Executor,
+    devices: Sequence[str],
+    tell: Progress,
+    threads: int = 1,
+) -> None:
     """Segment a volume with a job of `len(devices)` tasks, each on a device such as "cpu".
 
     `tell` is told blocks done and blocks in all. The executor's jobs lie in `work_folder`. Raises
@@ -48,7 +53,7 @@ def share(task: SegmentOrder, executor: Executor, devices: Sequence[str], tell: 
     folder = work_folder(output.folder)
     while missing:
         shutil.rmtree(folder, ignore_errors=True)  # of a run before
-        reports = _work(task, output, missing, (executor, devices, tell))
+        reports = _work(task, output, missing, (executor, devices, threads, tell))
         left = output.missing()
         faults = _faults(folder)
         if left and (faults or len(left) == len(missing)):
@@ -62,11 +67,10 @@ def _work(
     task: SegmentOrder,
     output: Output,
     missing: Sequence[int],
-    means: tuple[Executor, Sequence[str], Progress],
+    means: tuple[Executor, Sequence[str], int, Progress],
 ) -> list[str]:
     """Have a job write the blocks that are missing, and wait; return how its tasks ended."""
-    executor, devices, tell = means
-    threads = max((os.cpu_count() or 1) // len(devices), 1)
+    executor, devices, threads, tell = means
     folder = work_folder(output.folder)
     token = f"segment-{uuid4().hex[:12]}"
     shares = [(device, missing[turn :: len(devices)]) for turn, device in enumerate(devices)]
@@ -117,7 +121,7 @@ def _wait(
         if over:
             endings = (report.ending for report in reports.values())
             return [ending.detail for ending in endings if ending is not None and ending.detail]
-        time.sleep(max(executor.poll_s, _POLL_S))
+        time.sleep(_POLL_S)  # the executor asks its cluster no more often than is polite
 
 
 def _faults(folder: Path) -> list[str]:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
 from emsearch.errors import SpecError
-from emsearch.inference.box import Shape
+from emsearch.inference.box import Box, Shape
 from emsearch.volumes.formats import open_array
 from emsearch.volumes.stack import Stack
 
-__all__ = ["Source", "open_source"]
+__all__ = ["Held", "Source", "open_source"]
 
 _KEPT_BYTES = 128 << 20  # of decoded sections
 _Slices = tuple[slice, slice, slice]
@@ -56,6 +56,30 @@ class Source:
         while len(self._sections) > 1 and len(self._sections) * section.nbytes > _KEPT_BYTES:
             self._sections.popitem(last=False)
         return section
+
+
+class Held:
+    """A box of a volume in memory, which looks like the whole volume to whoever slices it.
+
+    Neighbouring windows share most of what they read, and sections of one chunk all of it: so it is
+    decoded once a block. What is asked for beyond the box is read from the volume.
+    """
+
+    def __init__(self, volume: Any, box: Box) -> None:
+        self.shape: Shape = volume.shape
+        self._volume = volume
+        self._box = box
+        self._values: NDArray[Any] = np.asarray(volume[box.slices()])
+
+    def __getitem__(self, slices: _Slices) -> NDArray[Any]:
+        ranges = zip(slices, self._box.start_zyx, self._box.stop_zyx, strict=True)
+        if any(part.start < start or part.stop > stop for part, start, stop in ranges):
+            return np.asarray(self._volume[slices])
+        z, y, x = (
+            slice(part.start - start, part.stop - start)
+            for part, start in zip(slices, self._box.start_zyx, strict=True)
+        )
+        return self._values[z, y, x]
 
 
 def open_source(path: Path, *, allow_missing: bool = True) -> Source:

@@ -3,10 +3,11 @@
 Axes: K class, Z Y X voxels in array order.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise, product
-from math import ceil
+from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from emsearch.inference.committee import tempered
 from emsearch.inference.ensemble import Ensemble, load_ensemble
 from emsearch.inference.output import Output, begin, name_block, sweep
 from emsearch.inference.resample import Regrid, Resampled, step_between
-from emsearch.inference.source import Source, open_source
+from emsearch.inference.source import Held, Source, open_source
 from emsearch.inference.views import Manner
 from emsearch.records.event import Outcome, Post
 from emsearch.records.order import SegmentOrder
@@ -30,6 +31,8 @@ from emsearch.records.trial import Cause
 __all__ = ["run_segment", "segment"]
 
 Progress = Callable[[int, int], None]
+
+_HELD_VX = 1 << 26  # of a block with its halo
 
 
 def segment(task: SegmentOrder, progress: Progress) -> None:
@@ -46,8 +49,7 @@ def segment(task: SegmentOrder, progress: Progress) -> None:
     progress(of - len(missing), of)
     if missing:
         writer = _Writer.of(task, output)
-        for turn, number in enumerate(missing):
-            writer.carry_out(output.blocks[number])
+        for turn, _ in enumerate(writer.carry_out_each(missing)):
             progress(of - len(missing) + turn + 1, of)
     output.finish()
 
@@ -59,11 +61,10 @@ def run_segment(task: SegmentOrder, post: Post) -> Outcome:
     missing = [number for number in wanted if not output.has(output.blocks[number])]
     if missing:
         writer = _Writer.of(task, output)
-        for turn, number in enumerate(missing):
-            if (cause := post.stop_cause()) is not None:
-                return Outcome(cause=cause)
-            writer.carry_out(output.blocks[number])
+        for turn, _ in enumerate(writer.carry_out_each(missing)):
             post.progress(turn + 1, len(missing))
+            if (cause := post.stop_cause()) is not None and turn + 1 < len(missing):
+                return Outcome(cause=cause)
     return Outcome(cause=Cause.COMPLETED, facts={"blocks": len(missing)})
 
 
@@ -87,17 +88,41 @@ class _Writer:
         regrid = Regrid(shape=source.shape, step=step_between(found, trained))
         return cls(ensemble=ensemble, source=source, regrid=regrid, output=output)
 
-    def carry_out(self, block: Box) -> None:
-        """Predict a block and write it."""
+    def carry_out_each(self, numbers: Sequence[int]) -> Iterator[int]:
+        """Write blocks and yield the number of each; the next one is read meanwhile."""
+        blocks = [self.output.blocks[number] for number in numbers]
+        with ThreadPoolExecutor(1) as reading:
+            coming = reading.submit(self._hold, blocks[0])
+            for turn, number in enumerate(numbers):
+                held = coming
+                if turn + 1 < len(blocks):
+                    coming = reading.submit(self._hold, blocks[turn + 1])
+                self.carry_out(blocks[turn], held)
+                yield number
+
+    def carry_out(self, block: Box, held: Future[Held]) -> None:
+        """Predict a block from what is read of it, and write it."""
         try:
-            self.output.write(block, *self._predict(block))
+            self.output.write(block, *self._predict(block, held.result()))
         except (OSError, ValueError, RuntimeError) as error:
             raise StateError(
                 f"{name_block(block)} failed: {error}; mend what is wrong and run again: the "
                 "blocks that are written are kept"
             ) from error
 
-    def _predict(self, block: Box) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    def _hold(self, block: Box) -> Held:
+        """Return a block with its halo, in the source's voxels."""
+        back = self.regrid.inverse()
+        reach = self.ensemble.committee.reach_zyx
+        needed = back.needs(block).grown(reach).within(Box.whole(self.regrid.wanted_shape))
+        box = self.regrid.needs(needed)
+        if prod(box.shape_zyx) > _HELD_VX:  # along three axes with wide windows
+            box = self.regrid.needs(back.needs(block))
+        return Held(self.source, box)
+
+    def _predict(
+        self, block: Box, source: Held
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         labels_ZYX = np.empty(block.shape_zyx, np.uint8)
         probability_KZYX = None
         if self.output.probability is not None:
@@ -105,7 +130,7 @@ class _Writer:
             probability_KZYX = np.empty(shape, np.uint8)
         for part in _parts(block, self._part_zyx()):
             place = part.slices(block.start_zyx)
-            found_KZYX = self._probability(part)
+            found_KZYX = self._probability(part, source)
             labels_ZYX[place] = found_KZYX.argmax(0).to(torch.uint8).cpu().numpy()
             if probability_KZYX is not None:
                 calibrated_KZYX = tempered(found_KZYX, self.ensemble.card.temperature)
@@ -113,11 +138,11 @@ class _Writer:
                 probability_KZYX[:, *place] = rounded_KZYX.cpu().numpy()
         return labels_ZYX, probability_KZYX
 
-    def _probability(self, part: Box) -> Tensor:
+    def _probability(self, part: Box, source: Held) -> Tensor:
         committee = self.ensemble.committee
         if self.regrid.step == (1, 1, 1):
-            return committee.predict(self.ensemble.reader(self.source), self.source.shape, part)
-        image = Resampled(self.source, self.regrid)
+            return committee.predict(self.ensemble.reader(source), source.shape, part)
+        image = Resampled(source, self.regrid)
         back = self.regrid.inverse()
         read = self.ensemble.reader(image)
         there_KZYX = committee.predict(read, image.shape, back.needs(part))

@@ -1,12 +1,16 @@
 """The commands that use an ensemble, from segmenting to looking at what came of it."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from emsearch.cli.napari_viewer import show
 from emsearch.cli.segmenting import Blocks
 from emsearch.ensembles.run import run_ensemble
 from emsearch.records.order import EnsembleOrder
@@ -112,3 +116,27 @@ def test_the_time_left_is_reckoned_from_the_blocks_of_this_run(
     now[0] += 30
     assert blocks._left(60, 100) == "2 min left"
     assert blocks._left(100, 100) == "0 s left"
+
+
+class FakeViewer:
+    """napari's, as far as it is used."""
+
+    shown: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, title: str) -> None:
+        self.shown["title"] = title
+
+    def add_image(self, array: Any, *, name: str, scale: Any) -> None:
+        self.shown[name] = (np.asarray(array).shape, scale)
+
+    def add_labels(self, levels: Any, *, multiscale: bool, name: str, scale: Any) -> None:
+        self.shown[name] = (levels[0].shape, scale, multiscale)
+
+
+def test_napari_is_shown_image_and_labels(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    napari = SimpleNamespace(Viewer=FakeViewer, run=lambda: None)
+    monkeypatch.setitem(sys.modules, "napari", napari)
+    show(made / "labels.zarr", made / "image.npy")
+    shape, scale = (6, 90, 100), (40, 4, 4)
+    assert FakeViewer.shown["image"] == (shape, scale)
+    assert FakeViewer.shown["labels"] == (shape, scale, True)

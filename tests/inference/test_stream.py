@@ -17,6 +17,7 @@ from emsearch.inference.box import Box
 from emsearch.inference.ensemble import load_ensemble
 from emsearch.inference.output import begin
 from emsearch.inference.pyramid import FILL
+from emsearch.inference.source import Source
 from emsearch.inference.stream import run_segment, segment
 from emsearch.records.order import SegmentOrder
 from emsearch.records.trial import Cause
@@ -123,9 +124,9 @@ def test_a_killed_run_goes_on_with_the_blocks_that_are_missing(
     made: list[Box] = []
     carry_out = stream._Writer.carry_out
 
-    def note(writer: Any, block: Box) -> None:
+    def note(writer: Any, block: Box, held: Any) -> None:
         made.append(block)
-        carry_out(writer, block)
+        carry_out(writer, block, held)
 
     monkeypatch.setattr(stream._Writer, "carry_out", note)
     segment(task, silent)
@@ -183,10 +184,10 @@ def test_a_disk_that_is_full_names_the_block(
 ) -> None:
     predict = stream._Writer._predict
 
-    def fill_up(writer: Any, block: Box) -> Any:
+    def fill_up(writer: Any, block: Box, held: Any) -> Any:
         if block.start_zyx[1] > 0:
             raise OSError(28, "No space left on device")
-        return predict(writer, block)
+        return predict(writer, block, held)
 
     with monkeypatch.context() as patch:
         patch.setattr(stream._Writer, "_predict", fill_up)
@@ -290,6 +291,21 @@ def test_a_share_writes_its_blocks_and_no_others(task: SegmentOrder, tmp_path: P
     assert outcome.cause is Cause.COMPLETED
     assert outcome.facts == {"blocks": 2}
     assert begin(task).missing() == [0, 2]
+
+
+def test_each_chunk_of_the_image_is_read_once_a_block(
+    task: SegmentOrder, silent: Silent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Any] = []
+    read = Source.__getitem__
+
+    def note(source: Source, box: Any) -> Any:
+        reads.append(box)
+        return read(source, box)
+
+    monkeypatch.setattr(Source, "__getitem__", note)
+    segment(replace(task, volume=str(_as_zarr(tmp_path))), silent)
+    assert len(reads) == len(begin(task).blocks) + 2 == 6
 
 
 def test_a_share_leaves_between_blocks_when_asked(task: SegmentOrder, tmp_path: Path) -> None:
