@@ -28,6 +28,10 @@ HARD = 245
 
 _RUN = 1 << 16  # voxels counted at a time: they stay in the processor's cache
 
+_PIECE = 1 << 12  # voxels in a row of an eighth of them
+
+Run = tuple[int, int, slice]
+"""Fold, true class, and where voxels that share both are."""
 Count = NDArray[np.float64]
 """Voxels by fold, true class and predicted class, shape (F, K, K)."""
 
@@ -105,7 +109,7 @@ class Pool:
         sum_KN /= sum_KN.sum(0)
         return sum_KN
 
-    def runs(self) -> Iterator[tuple[int, int, slice]]:
+    def runs(self) -> Iterator[Run]:
         """Yield fold, true class and place of voxels that share both, not too many at once."""
         key_N = self.fold_N.astype(np.int32) * self.classes + self.true_N
         if (np.diff(key_N) < 0).any():
@@ -123,16 +127,20 @@ class Tallies:
     def __init__(self, pool: Pool, size: int) -> None:
         self.pool = pool
         self._runs = list(pool.runs())
+        self._some = list(_spread(self._runs))
         self._bits = max((pool.classes - 1).bit_length(), 1)
         self._type = np.dtype(np.uint16 if 255 * size << self._bits < 1 << 16 else np.uint32)
         self._known: dict[tuple[int, ...], Count] = {}
+        self._glanced: dict[tuple[int, ...], Count] = {}
         self._threads = ThreadPoolExecutor(_threads())
 
     def of(self, members: Sequence[int]) -> Count:
         """Return the count of the members' mean."""
         key = tuple(sorted(members))
         if key not in self._known:
-            self._known[key] = self._count(self._sum(key[:-1]), self.pool.probability_MKN[key[-1]])
+            self._known[key] = self._count(
+                self._sum(key[:-1]), self.pool.probability_MKN[key[-1]], self._runs
+            )
         return self._known[key]
 
     def of_majority(self, members: Sequence[int]) -> Count:
@@ -143,20 +151,32 @@ class Tallies:
             sum_KN = self._empty()
             for vote_KN in votes[:-1]:
                 self._add(sum_KN, vote_KN)
-            self._known[key] = self._count(sum_KN, votes[-1])
+            self._known[key] = self._count(sum_KN, votes[-1], self._runs)
         return self._known[key]
 
-    def with_each(self, members: Sequence[int]) -> list[Count]:
-        """Return the counts of the members' mean with each member of the pool added."""
-        everyone = range(self.pool.members)
-        keys = [tuple(sorted((*members, other))) for other in everyone]
-        if new := [other for other in everyone if keys[other] not in self._known]:
+    def with_each(self, members: Sequence[int], others: Sequence[int]) -> list[Count]:
+        """Return the counts of the members' mean with each of the others added."""
+        return self._each(members, others, self._known, self._runs)
+
+    def glance(self, members: Sequence[int]) -> list[Count]:
+        """Return the same with each member of the pool, of an eighth of the voxels."""
+        return self._each(members, range(self.pool.members), self._glanced, self._some)
+
+    def _each(
+        self,
+        members: Sequence[int],
+        others: Sequence[int],
+        known: dict[tuple[int, ...], Count],
+        runs: Sequence[Run],
+    ) -> list[Count]:
+        keys = {other: tuple(sorted((*members, other))) for other in others}
+        if new := [other for other in others if keys[other] not in known]:
             sum_KN = self._sum(members)
             counts = self._threads.map(
-                lambda other: self._count(sum_KN, self.pool.probability_MKN[other]), new
+                lambda other: self._count(sum_KN, self.pool.probability_MKN[other], runs), new
             )
-            self._known |= {keys[other]: count for other, count in zip(new, counts, strict=True)}
-        return [self._known[key] for key in keys]
+            known |= {keys[other]: count for other, count in zip(new, counts, strict=True)}
+        return [known[keys[other]] for other in others]
 
     def disagreements(self) -> NDArray[np.float64]:
         """Return the part of each fold's voxels on which two members differ, shape (F, M, M)."""
@@ -190,13 +210,15 @@ class Tallies:
         for _, _, place in self._runs:
             sum_KN[:, place] += np.left_shift(said_KN[:, place], self._bits, dtype=self._type)
 
-    def _count(self, sum_KN: NDArray[Any], said_KN: NDArray[np.uint8]) -> Count:
+    def _count(
+        self, sum_KN: NDArray[Any], said_KN: NDArray[np.uint8], runs: Sequence[Run]
+    ) -> Count:
         """Return the count of a sum with one more member, which is not kept."""
         classes = self.pool.classes
         counts_FKK = np.zeros((FOLDS, classes, classes))
         room = np.empty((classes, _RUN), self._type)
         shift, last = self._type.type(self._bits), self._type.type((1 << self._bits) - 1)
-        for fold, true, place in self._runs:
+        for fold, true, place in runs:
             both_KN = room[:, : place.stop - place.start]
             np.copyto(both_KN, said_KN[:, place])
             both_KN <<= shift
@@ -207,6 +229,13 @@ class Tallies:
             ]
         counts_FKK *= self.pool.stands_for_K[:, None]
         return counts_FKK
+
+
+def _spread(runs: Sequence[Run]) -> Iterator[Run]:
+    """Yield about an eighth of the voxels of runs, in short pieces all over them."""
+    for fold, true, place in runs:
+        for start in range(place.start, place.stop, 8 * _PIECE):
+            yield fold, true, slice(start, min(start + _PIECE, place.stop))
 
 
 def iou_of(voxels_KK: NDArray[Any]) -> NDArray[np.float64]:

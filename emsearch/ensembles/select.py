@@ -22,6 +22,8 @@ LARGEST = 64
 
 _DIVERSITY = 0.1  # mean IoU that a disagreement on every voxel is worth to `diverse`
 
+_SHORTLIST = 16  # trials that are counted on all voxels at each step, where there are many
+
 Combine = Literal["mean", "majority"]
 
 
@@ -134,7 +136,10 @@ def _cross_validate(
 
 def _top_k(bench: _Bench, size: int, folds: Sequence[int]) -> list[int]:
     """Return the best trials by themselves, best first."""
-    scores = [mean_iou(count[folds].sum(0)) for count in bench.tallies.with_each(())]
+    scores = [
+        mean_iou(count[folds].sum(0))
+        for count in bench.tallies.with_each((), range(bench.pool.members))
+    ]
     return sorted(range(len(scores)), key=lambda member: (-scores[member], member))[:size]
 
 
@@ -142,8 +147,7 @@ def _greedy(bench: _Bench, size: int, folds: Sequence[int]) -> list[int]:
     """Return trials in the order in which each helps most; one may come again."""
     picks: list[int] = []
     for _ in range(size):
-        gains = [mean_iou(count[folds].sum(0)) for count in bench.tallies.with_each(picks)]
-        picks.append(int(np.argmax(gains)))
+        picks.append(_best_next(bench, picks, folds, np.zeros(bench.pool.members)))
     return picks
 
 
@@ -152,13 +156,28 @@ def _diverse(bench: _Bench, size: int, folds: Sequence[int]) -> list[int]:
     differ_MM = bench.differ_FMM[list(folds)].mean(0)
     picks: list[int] = []
     for _ in range(size):
-        gains = np.array(
-            [mean_iou(count[folds].sum(0)) for count in bench.tallies.with_each(picks)]
-        )
-        if picks:
-            gains += _DIVERSITY * differ_MM[:, picks].mean(1)
-        picks.append(int(np.argmax(gains)))
+        bonus_M = _DIVERSITY * differ_MM[:, picks].mean(1) if picks else np.zeros(len(differ_MM))
+        picks.append(_best_next(bench, picks, folds, bonus_M))
     return picks
+
+
+def _best_next(
+    bench: _Bench, picks: Sequence[int], folds: Sequence[int], bonus_M: NDArray[np.float64]
+) -> int:
+    """Return the trial whose mean with `picks` is best, a bonus of each added.
+
+    Of very many trials all are looked at on an eighth of the voxels, and the best on all of them.
+    """
+
+    def best_of(counts: Sequence[Count], others: Sequence[int]) -> NDArray[np.int64]:
+        gains = np.array([mean_iou(count[folds].sum(0)) for count in counts])
+        order: NDArray[np.int64] = np.argsort(-(gains + bonus_M[others]), kind="stable")
+        return np.asarray(others)[order]
+
+    everyone = list(range(bench.pool.members))
+    if picks and len(everyone) > 2 * _SHORTLIST:
+        everyone = sorted(best_of(bench.tallies.glance(picks), everyone)[:_SHORTLIST].tolist())
+    return int(best_of(bench.tallies.with_each(picks, everyone), everyone)[0])
 
 
 Path = Callable[[_Bench, int, Sequence[int]], list[int]]

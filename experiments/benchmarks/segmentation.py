@@ -51,6 +51,7 @@ from emsearch.networks.build import build
 from emsearch.records.order import SegmentOrder
 from emsearch.trees.arithmetic import Limits, Target, describe
 from emsearch.trees.baseline import baseline
+from emsearch.trees.grow import Sketch, grown
 from emsearch.trees.node import Tree
 from emsearch.trees.sample import draw
 from emsearch.trees.space import Space, make_space
@@ -65,6 +66,18 @@ def network(parameters: int) -> Tree:
     """Return the baseline of a size: a 2-D residual U-Net with batch normalisation."""
     target = Target(classes=len(CLASSES), patch_zyx=PATCH, voxel_nm=VOXEL_NM)
     return baseline(target, Limits(max_parameters=parameters))
+
+
+def tiny() -> Tree:
+    """Return a U-Net of one level and four kernels: the rest of the work is what is measured."""
+    values: dict[str, float | int | str] = {
+        "dimensions": 2,
+        "levels": 1,
+        "width": 4,
+        "normalisation": "batch",
+        "pool": "max",
+    }
+    return Tree("tiny", grown(Sketch(kind="network", values=values)))
 
 
 def write_ensemble(folder: Path, tree: Tree) -> None:
@@ -278,7 +291,7 @@ def memory(sections: Sequence[int], width: int, jobs: int) -> list[dict[str, Any
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_ensemble(folder / "ensemble", network(6_000))
+        write_ensemble(folder / "ensemble", tiny())
         for depth in sections:
             volume = folder / f"volume{depth}.zarr"
             write_volume(volume, (depth, width, width))

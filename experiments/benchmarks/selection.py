@@ -29,12 +29,12 @@ def answers(
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield what each candidate says, in 255ths."""
     rng = np.random.default_rng(0)
-    families = rng.integers(0, 1 << 30, max(candidates // 10, 1))
+    noise_KN = rng.standard_normal((classes, len(true_N)), np.float32)
+    places = rng.integers(0, len(true_N), (2, candidates))  # noise anew, for less than drawing it
+    families = places[0, : max(candidates // 10, 1)]
     for candidate in range(candidates):
-        family = np.random.default_rng(families[candidate % len(families)])
-        shape = (classes, len(true_N))
-        logit_KN = family.standard_normal(shape, np.float32)
-        logit_KN += np.float32(0.6 + rng.random()) * rng.standard_normal(shape, np.float32)
+        logit_KN = np.roll(noise_KN, families[candidate % len(families)], 1)
+        logit_KN += np.float32(0.6 + rng.random()) * np.roll(noise_KN, places[1, candidate], 1)
         logit_KN[true_N, np.arange(len(true_N))] += np.float32(2.5)
         np.exp(logit_KN, out=logit_KN)
         logit_KN *= 255 / logit_KN.sum(0)

@@ -93,8 +93,24 @@ def test_of_as_many_votes_the_surer_ones_count() -> None:
 def test_counts_with_each_member_are_those_of_each() -> None:
     pool = _pool([1.0, 1.5, 1.2])
     tallies = Tallies(pool, 4)
-    for other, count in enumerate(tallies.with_each([2, 0])):
+    for other, count in enumerate(tallies.with_each([2, 0], range(3))):
         np.testing.assert_array_equal(count, Tallies(pool, 4).of([0, 2, other]))
+
+
+def test_a_glance_is_at_an_eighth_of_the_voxels_of_each_class() -> None:
+    pool = _pool([1.0, 1.5], voxels=400_000)
+    tallies = Tallies(pool, 2)
+    for glanced, whole in zip(tallies.glance([0]), tallies.with_each([0], [0, 1]), strict=True):
+        parts = glanced.sum((0, 2)) / whole.sum((0, 2))
+        assert (parts > 0.1).all()
+        assert (parts < 0.3).all()
+        assert mean_iou(glanced.sum(0)) == pytest.approx(mean_iou(whole.sum(0)), abs=0.02)
+
+
+def test_of_many_trials_a_glance_finds_those_that_help() -> None:
+    noises = [1.4, 1.3, 1.5, 1.35, *(3.0 + 0.1 * number for number in range(36))]
+    choice = select(_pool(noises, voxels=60_000), 4, ["greedy"], ["mean"])
+    assert {member for member, _ in choice.weights} == {0, 1, 2, 3}
 
 
 def test_disagreement_is_the_part_of_voxels_that_differ() -> None:
