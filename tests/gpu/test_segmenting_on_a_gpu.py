@@ -7,23 +7,18 @@ import pytest
 import torch
 import zarr
 
-from emsearch.ensembles.run import run_ensemble
 from emsearch.inference.ensemble import load_ensemble
 from emsearch.inference.stream import segment
-from emsearch.records.order import EnsembleOrder, SegmentOrder
-from tests.support.trials import FakePost, make_study, picture, trained_member
+from emsearch.records.order import SegmentOrder
+from tests.support.ensembles import make_ensemble
+from tests.support.trials import picture
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.fixture(scope="module")
 def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    study = tmp_path_factory.mktemp("study")
-    dataset = make_study(study)
-    members = tuple(trained_member(study, dataset, trial) for trial in range(2))
-    order = EnsembleOrder(pool=members, baselines=members, size=2, dataset=dataset, device="cuda")
-    run_ensemble(order, FakePost(study=study, folder=study / "tasks" / "a"))
-    return study / "ensembles" / "baseline"
+    return make_ensemble(tmp_path_factory.mktemp("study"), "cuda")
 
 
 def test_a_gpu_gives_the_probabilities_of_a_cpu_to_rounding(ensemble: Path) -> None:

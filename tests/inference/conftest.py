@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 import tifffile
 
-from emsearch.ensembles.run import run_ensemble
 from emsearch.inference import output
-from emsearch.records.order import EnsembleOrder, SegmentOrder
-from tests.support.trials import FakePost, make_study, picture, trained_member
+from emsearch.records.order import SegmentOrder
+from tests.support.ensembles import make_ensemble
+from tests.support.trials import picture
 
 SHAPE = (20, 150, 90)
 
@@ -15,14 +15,7 @@ SHAPE = (20, 150, 90)
 @pytest.fixture(scope="session")
 def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ensemble of two small 2-D networks."""
-    study = tmp_path_factory.mktemp("study")
-    dataset = make_study(study)
-    members = [trained_member(study, dataset, trial) for trial in range(2)]
-    order = EnsembleOrder(
-        pool=tuple(members), baselines=tuple(members), size=2, dataset=dataset, device="cpu"
-    )
-    run_ensemble(order, FakePost(study=study, folder=study / "tasks" / "a"))
-    return study / "ensembles" / "baseline"
+    return make_ensemble(tmp_path_factory.mktemp("study"))
 
 
 @pytest.fixture
