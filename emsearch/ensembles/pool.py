@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -28,6 +29,7 @@ HARD = 245
 
 _RUN = 1 << 16  # voxels counted at a time: they stay in the processor's cache
 
+_VOTES_KEPT = 24  # members whose votes are held in memory
 _PIECE = 1 << 12  # voxels in a row of an eighth of them
 
 Run = tuple[int, int, slice]
@@ -132,6 +134,7 @@ class Tallies:
         self._type = np.dtype(np.uint16 if 255 * size << self._bits < 1 << 16 else np.uint32)
         self._known: dict[tuple[int, ...], Count] = {}
         self._glanced: dict[tuple[int, ...], Count] = {}
+        self._votes = lru_cache(_VOTES_KEPT)(pool.votes)
         self._threads = ThreadPoolExecutor(_threads())
 
     def of(self, members: Sequence[int]) -> Count:
@@ -147,7 +150,7 @@ class Tallies:
         """Return the count of the members' majority."""
         key = (-1, *sorted(members))
         if key not in self._known:
-            votes = [self.pool.votes(member) for member in members]
+            votes = [self._votes(member) for member in members]
             sum_KN = self._empty()
             for vote_KN in votes[:-1]:
                 self._add(sum_KN, vote_KN)

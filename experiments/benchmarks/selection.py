@@ -2,8 +2,8 @@
 
 python experiments/benchmarks/selection.py --candidates 200 --voxels 2000000 --classes 7
 
-Candidates see the truth through noise of their own, and some of it shared with a few others as
-networks of one family share their faults. Voxels are as many of each class, as the sample that
+Candidates see the truth through noise, which is mixed from that of two of twelve families, as
+networks that are alike share their faults. Voxels are as many of each class, as the sample that
 trials are asked about is. Their answers are kept and read back as compressed Zarr, as in a study.
 """
 
@@ -23,22 +23,33 @@ from emsearch.ensembles.poll import _keep, _kept
 from emsearch.ensembles.pool import FOLDS, Pool
 from emsearch.ensembles.select import best_single, select
 
+_FAMILIES = 12
+
 
 def answers(
     candidates: int, true_N: NDArray[np.uint8], classes: int
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield what each candidate says, in 255ths."""
     rng = np.random.default_rng(0)
-    noise_KN = rng.standard_normal((classes, len(true_N)), np.float32)
-    places = rng.integers(0, len(true_N), (2, candidates))  # noise anew, for less than drawing it
-    families = places[0, : max(candidates // 10, 1)]
+    families = [_family(rng, true_N, classes) for _ in range(_FAMILIES)]
     for candidate in range(candidates):
-        logit_KN = np.roll(noise_KN, families[candidate % len(families)], 1)
-        logit_KN += np.float32(0.6 + rng.random()) * np.roll(noise_KN, places[1, candidate], 1)
-        logit_KN[true_N, np.arange(len(true_N))] += np.float32(2.5)
-        np.exp(logit_KN, out=logit_KN)
-        logit_KN *= 255 / logit_KN.sum(0)
-        yield logit_KN.astype(np.uint8)
+        one, other = families[candidate % _FAMILIES], families[rng.integers(_FAMILIES)]
+        part = np.uint16(rng.integers(128, 257))
+        mixed_KN = one * part
+        mixed_KN += other * np.uint16(256 - part)
+        yield (mixed_KN >> np.uint16(8)).astype(np.uint8)
+
+
+def _family(
+    rng: np.random.Generator, true_N: NDArray[np.uint8], classes: int
+) -> NDArray[np.uint16]:
+    """Return what the networks of one family have in common, in 255ths."""
+    logit_KN = rng.standard_normal((classes, len(true_N)), np.float32)
+    logit_KN *= np.float32(1.2 + 0.4 * rng.random())
+    logit_KN[true_N, np.arange(len(true_N))] += np.float32(2)
+    np.exp(logit_KN, out=logit_KN)
+    logit_KN *= 255 / logit_KN.sum(0)
+    return logit_KN.astype(np.uint16)
 
 
 def measure(candidates: int, voxels: int, classes: int, size: int) -> dict[str, Any]:
