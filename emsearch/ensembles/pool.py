@@ -235,10 +235,12 @@ class Tallies:
 
 
 def _spread(runs: Sequence[Run]) -> Iterator[Run]:
-    """Yield about an eighth of the voxels of runs, in short pieces all over them."""
+    """Yield an eighth of the voxels of each run, in short pieces all over it."""
     for fold, true, place in runs:
-        for start in range(place.start, place.stop, 8 * _PIECE):
-            yield fold, true, slice(start, min(start + _PIECE, place.stop))
+        length = place.stop - place.start
+        parts = -(-length // (8 * _PIECE))
+        for start in range(place.start, place.stop, -(-length // parts)):
+            yield fold, true, slice(start, min(start + -(-length // (8 * parts)), place.stop))
 
 
 def iou_of(voxels_KK: NDArray[Any]) -> NDArray[np.float64]:
