@@ -1,10 +1,16 @@
 """Fixtures that several parts share."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import URL, Engine
 
+from emsearch.ledger import store
+from emsearch.ledger.engine import engine_of
 from emsearch.trees.node import Node, Tree
+from tests.support.postgres import Server, find_postgresql, postgresql
 from tests.support.real_study import run, write_study
 
 
@@ -22,3 +28,37 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "said.txt").write_text(done.stdout)
     return folder / "study"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server of Debian's package, started for the tests."""
+    programs = find_postgresql()
+    if programs is None:
+        pytest.skip("no PostgreSQL: apt-get install postgresql")
+    with postgresql(programs, "fsync = off") as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _close_engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close what a test left open: a server's connections are few."""
+    opened: list[Engine] = []
+
+    def note(*arguments: Any, **options: Any) -> Engine:
+        opened.append(engine_of(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(store, "engine_of", note)
+    yield
+    for engine in opened:
+        engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
+    """An empty database, of each kind in turn."""
+    if request.param == "sqlite":
+        return URL.create("sqlite+pysqlite", database=str(tmp_path / "ledger.sqlite"))
+    server: Server = request.getfixturevalue("postgres")
+    return server.make_database()

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from emsearch.cli.asking import leaderboard, query, report, show, status, web
+from emsearch.cli.asking import export, leaderboard, query, report, show, status, web
 from emsearch.cli.ensembles import app as ensembles
+from emsearch.cli.ledgers import app as ledgers
 from emsearch.cli.segmenting import segment
 from emsearch.cli.steering import cancel, extend, pause, watch
 from emsearch.cli.studies import check, init, launch, resume
@@ -44,12 +45,13 @@ def _common(
 
 COMMANDS = (
     *(init, check, launch, resume, watch, pause, cancel, extend),
-    *(status, leaderboard, show, query, report, web),
+    *(status, leaderboard, show, query, export, report, web),
     *(segment, instances, measure, view),
 )
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(ensembles, name="ensemble", help="Look at ensembles and export them.")
+app.add_typer(ledgers, name="ledger", help="Look after a ledger: backup, check, rebuild.")
 app.add_typer(trees, name="tree", help="Look at module trees: sample, draw, describe.")
 app.add_typer(
     volumes, name="volumes", help="Look at volumes and get them: info, import, fetch, phantom."

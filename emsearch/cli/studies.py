@@ -1,5 +1,6 @@
 """Commands that begin a study or carry it on."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,10 +73,18 @@ def launch(
     forecast(spec, shapes_zyx)  # refuses a space in which no study can be drawn
     place = folder or Path("runs") / spec.study.name
     ledger = create_study(place, spec, file)
+    if warning := _warning(ledger):
+        typer.echo(f"warning: {warning}", err=True)
     if detach or under:
         _detach(ledger, spec, place, under)
     else:
         _attend(ledger, spec, place)
+
+
+def _warning(ledger: "Ledger") -> str:
+    from emsearch.ledger.mounts import network_warning
+
+    return network_warning(ledger.file) if ledger.url.get_backend_name() == "sqlite" else ""
 
 
 def resume(
@@ -97,7 +106,10 @@ def resume(
 def _detach(ledger: "Ledger", spec: "StudySpec", folder: Path, under: "Under | None") -> None:
     """Hand the study to a coordinator that outlives the shell."""
     from emsearch.coordinator.detach import detach
+    from emsearch.ledger.engine import forget_passwords
 
+    if spec.cluster.executor == "slurm":
+        forget_passwords(os.environ)  # its coordinator's job finds the password in ~/.pgpass
     if not _resumed_by_holder(ledger, folder):
         typer.echo(detach(ledger, spec, folder.resolve(), under))
     typer.echo(f"Look at it from any host that sees the folder: emsearch watch {folder}")
@@ -109,11 +121,13 @@ def _attend(ledger: "Ledger", spec: "StudySpec", folder: Path, *, unattended: bo
     from emsearch.cli.progress import Progress
     from emsearch.coordinator.executors import executor_of
     from emsearch.coordinator.serve import Manner, serve
+    from emsearch.ledger.engine import forget_passwords
     from emsearch.records.trial import Stage
     from emsearch.reports.pages import write_report
 
     if not unattended and _resumed_by_holder(ledger, folder):
         return
+    forget_passwords(os.environ)  # the ledger is open; jobs would inherit what is left
     is_local = spec.cluster.executor == "local"
     try:
         with Progress(ledger) as progress:

@@ -3,15 +3,20 @@
 import os
 from pathlib import Path
 
-from emsearch.errors import NotFoundError, SpecError, StateError
+from sqlalchemy import URL
+
+from emsearch.errors import SpecError, StateError
 from emsearch.ledger import queries
+from emsearch.ledger.engine import DATABASE, parse_url
+from emsearch.ledger.migrate import migrate
+from emsearch.ledger.place import is_place, open_writing, point_to
 from emsearch.ledger.store import LEDGER, Ledger, open_ledger
 from emsearch.records.files import replacing
 from emsearch.records.spec import StudySpec, parse_spec
 from emsearch.records.trial import Stage
 from emsearch.records.version import code_version
 
-__all__ = ["create_study", "ledger_of", "open_study"]
+__all__ = ["check_version", "create_study", "database_of", "ledger_of", "open_study"]
 
 _FOLDERS = ("inbox", "orders", "jobs", "trials", "tasks", "volumes", "ensembles", "commands")
 
@@ -21,7 +26,7 @@ def create_study(folder: Path, spec: StudySpec, study_file: Path) -> Ledger:
 
     Raises StateError where the folder holds something else, or cannot be written.
     """
-    if (folder / LEDGER).is_file():
+    if is_place(folder):
         ledger, found = open_study(folder)
         if found != spec:
             raise StateError(
@@ -36,20 +41,36 @@ def create_study(folder: Path, spec: StudySpec, study_file: Path) -> Ledger:
     _make(folder)
     with replacing(folder / "study.toml") as scratch:
         scratch.write_bytes(study_file.read_bytes())
+    row = {
+        "name": spec.study.name,
+        "folder": str(folder.resolve()),
+        "seed": spec.study.seed,
+        "spec": spec.model_dump(mode="json"),
+        "version": code_version(),
+        "stage": Stage.IMPORTING,
+    }
+    url = database_of(spec)
+    if url is not None:
+        shared = open_ledger(url, create=True, migrate=migrate)
+        shared.create_study(row)
+        shared.close()
+        point_to(folder, url, spec.study.name)
+        return open_writing(folder)
     # Whole or absent: a ledger without its study's row would be neither.
     with replacing(folder / LEDGER) as scratch:
         fresh = open_ledger(scratch, create=True)
-        fresh.create_study(
-            {
-                "name": spec.study.name,
-                "seed": spec.study.seed,
-                "spec": spec.model_dump(mode="json"),
-                "version": code_version(),
-                "stage": Stage.IMPORTING,
-            }
-        )
+        fresh.create_study(row)
         fresh.close()
-    return open_ledger(folder / LEDGER)
+    return open_writing(folder)
+
+
+def database_of(spec: StudySpec) -> URL | None:
+    """Return the database that a study is to be kept in; None: a file in its folder.
+
+    EMSEARCH_DATABASE counts before the study file's own. Raises SpecError.
+    """
+    given = os.environ.get(DATABASE) or spec.study.database
+    return parse_url(given) if given else None
 
 
 def open_study(folder: Path) -> tuple[Ledger, StudySpec]:
@@ -61,12 +82,11 @@ def open_study(folder: Path) -> tuple[Ledger, StudySpec]:
 
 
 def ledger_of(folder: Path) -> Ledger:
-    """Return the ledger in a study's folder. Raises NotFoundError."""
-    if not folder.is_dir():
-        raise NotFoundError(f"no folder {folder}; studies are named by their folder, see runs/")
-    if not (folder / LEDGER).is_file():
-        raise NotFoundError(f"{folder} holds no study: there is no {LEDGER} in it")
-    return open_ledger(folder / LEDGER)
+    """Return a study's ledger to write to; an older one is brought up to the present schema.
+
+    Raises NotFoundError where the folder holds none.
+    """
+    return open_writing(folder, migrate)
 
 
 def _was_begun(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """The loop: observe, decide, act. It may be killed at any instant and started again anywhere."""
 
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +9,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
+from sqlalchemy.exc import DBAPIError
+
 from emsearch.coordinator.act import Actor
+from emsearch.coordinator.actions import Advance
 from emsearch.coordinator.commands import obey, read_commands
 from emsearch.coordinator.decide import decide
 from emsearch.coordinator.folder import check_version
 from emsearch.coordinator.inbox import MOST_EVENTS, clear, read_inbox
-from emsearch.coordinator.rankings import refresh_rankings
+from emsearch.coordinator.keeping import Keeper
+from emsearch.coordinator.patience import Patience
+from emsearch.coordinator.rankings import RankingKeeper
 from emsearch.coordinator.reopen import reopen
 from emsearch.coordinator.view import Plan, View, read_view
 from emsearch.execution.executor import Executor, JobReport, JobState
@@ -44,6 +50,8 @@ class Coordinator:
         self._plan = Plan.of(spec)
         self._actor = Actor(ledger, lease, executor, folder, spec)
         self._actor.tidy()
+        self._keeper = Keeper(ledger, lease, folder)
+        self._rankings = RankingKeeper(lease.study_id, self._plan.rungs)
         self._renewed_s = 0.0
         self.is_paused = False
         """Nothing runs, and nothing will until somebody has looked."""
@@ -62,10 +70,12 @@ class Coordinator:
         actions = decide(view)
         for action in actions:
             self._actor.act(action)
-        if heard or actions:
-            self._refresh()
+        if heard or actions or self._rankings.is_due():
+            self._refresh(whole=any(isinstance(action, Advance) for action in actions))
+            self._keeper.archive()
         elif time.monotonic() - self._renewed_s > _RENEW_S:
             self._renew()
+        self._keeper.tend()
         is_asked = any((self._folder / "commands").glob("*.json"))
         self.is_paused = view.is_paused and not view.jobs and not is_asked
         self.is_over = self.is_paused or _is_over(view)
@@ -80,6 +90,11 @@ class Coordinator:
             time.sleep(_LONGEST_WAIT_S)
         while self._take_in():
             pass
+
+    def close(self) -> None:
+        """Leave rankings, archive and snapshot as of now."""
+        self._refresh(whole=True)
+        self._keeper.leave()
 
     def _reports(self) -> dict[TaskName, JobReport]:
         handles = self._handles()
@@ -120,12 +135,13 @@ class Coordinator:
             return 0
         with self._ledger.writing(self._lease) as connection:
             intake.take_in(connection, self._lease.study_id, events)
+        self._keeper.archive()  # before the inbox forgets them
         clear(inbox, events)
         return len(events)
 
-    def _refresh(self) -> None:
+    def _refresh(self, *, whole: bool) -> None:
         with self._ledger.writing(self._lease) as connection:
-            refresh_rankings(connection, self._lease.study_id, self._plan.rungs)
+            self._rankings.refresh(connection, whole=whole)
         self._renewed_s = time.monotonic()
 
     def _renew(self) -> None:
@@ -164,9 +180,10 @@ def serve(
         coordinator = Coordinator(ledger, lease, executor, folder, spec)
         with _Interruption() as interruption:
             stage = _loop(coordinator, manner.on_cycle, interruption)
+            if interruption.came and manner.takes_jobs_along:
+                coordinator.leave()
+            coordinator.close()
             if interruption.came:
-                if manner.takes_jobs_along:
-                    coordinator.leave()
                 raise KeyboardInterrupt
             return stage
     finally:
@@ -206,9 +223,17 @@ def _loop(
     coordinator: Coordinator, on_cycle: Callable[[], None], interruption: _Interruption
 ) -> Stage:
     wait_s = _SHORTEST_WAIT_S
+    patience = Patience(lambda text: print(f"emsearch: {text}", file=sys.stderr))  # noqa: T201
     while True:
-        stage, happened = coordinator.cycle()
-        on_cycle()
+        try:
+            stage, happened = coordinator.cycle()
+            on_cycle()
+        except (DBAPIError, OSError) as error:
+            if interruption.came:
+                raise
+            patience.bear(error)
+            continue
+        patience.all_is_well()
         if coordinator.is_over or interruption.came:
             return stage
         wait_s = _SHORTEST_WAIT_S if happened else min(wait_s * 1.5, _LONGEST_WAIT_S)

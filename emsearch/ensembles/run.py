@@ -4,7 +4,7 @@ Axes: K class, Z Y X voxels in array order.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
@@ -22,6 +22,7 @@ from emsearch.ensembles.poll import Asked, draw_sample, largest_sample, poll
 from emsearch.ensembles.pool import Pool
 from emsearch.ensembles.scoring import Entry, SplitResult, score_split
 from emsearch.ensembles.select import Choice, best_single, select
+from emsearch.ensembles.worst import worst_place
 from emsearch.errors import SpecError
 from emsearch.inference.box import Box
 from emsearch.inference.device import pick_device, reproducible
@@ -176,18 +177,29 @@ def _draw(
         if (entry := next((e for e in entries if e.kind == kind), None)) is not None
     }
     paths = []
+    worst: tuple[float, Callable[[], None]] = (-1.0, lambda: None)
     for part in parts_of(dataset, post.study, split):
         for section in _sections(part.region):
             verdict = judge(part, section, predictors, shown)
             panels = {"truth": part.truth(section)[0]}
             panels |= {label: verdict.labels(label)[0] for label in shown}
-            name = f"{part.volume.record.name}-z{section.start_zyx[0]:04d}.png"
-            write_overlay(post.folder / name, part.reader(section)[0], panels)
-            paths.append((post.folder / name).relative_to(post.study).as_posix())
-    return paths
+            name = f"{part.volume.record.name}-z{section.start_zyx[0]:04d}"
+            image_YX = part.reader(section)[0]
+            paths.append(post.folder / f"{name}.png")
+            write_overlay(paths[-1], image_YX, panels)
+            found = worst_place(panels["truth"], panels[next(reversed(panels))])
+            if found is not None and found[0] > worst[0]:
+                cut = {label: labels_YX[found[1]] for label, labels_YX in panels.items()}
+                path = post.folder / f"{name}{WORST}.png"
+                worst = found[0], partial(write_overlay, path, image_YX[found[1]], cut)
+    worst[1]()
+    paths += post.folder.glob(f"*{WORST}.png")
+    return [path.relative_to(post.study).as_posix() for path in paths]
 
 
 _ENSEMBLE = ("ensemble", "ensemble")
+WORST = "-worst"
+"""Ends the name of the picture of the place where the ensemble is wrong most."""
 
 
 def _sections(region: Box) -> list[Box]:

@@ -3,14 +3,14 @@
 Names of orders in the ledger are their row numbers. A move of a state is one conditional UPDATE.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import Connection, insert, select, update
 
-from emsearch.ledger.rows import insert_row
+from emsearch.ledger.rows import insert_new, insert_row, storable
 from emsearch.ledger.tables import (
     AttemptRow,
     CandidateRow,
@@ -20,7 +20,6 @@ from emsearch.ledger.tables import (
     JobRow,
     MemberRow,
     OrderRow,
-    RankingRow,
     StudyRow,
     TreeRow,
     TrialRow,
@@ -28,9 +27,10 @@ from emsearch.ledger.tables import (
 from emsearch.records.candidate import Candidate
 from emsearch.records.command import Command
 from emsearch.records.event import AttemptName
-from emsearch.records.trial import MOVES, AttemptState, OrderState, TrialState
+from emsearch.records.trial import MOVES, OVER, AttemptState, OrderState, TrialState
 
 __all__ = [
+    "VERDICT",
     "add_candidate",
     "add_ensemble",
     "add_order",
@@ -44,10 +44,12 @@ __all__ = [
     "move_trial",
     "record_decision",
     "refuse_command",
-    "set_rankings",
     "settle_attempt",
     "take_command",
 ]
+
+VERDICT = ("state", "step", "until_step", "score", "weights", "cause", "detail", "train_s")
+"""Columns of `trials` that a verdict settles."""
 
 
 def add_candidate(
@@ -62,16 +64,14 @@ def add_candidate(
     `arithmetic` holds parameters, flops, memory_gb and step_s of the tree.
     """
     digest = candidate.tree.digest()
-    connection.execute(
-        sqlite.insert(TreeRow)
-        .values(
-            digest=digest,
-            family=candidate.tree.family,
-            structure=candidate.tree.to_dict(),
-            **arithmetic,
-        )
-        .on_conflict_do_nothing(index_elements=[TreeRow.digest])
-    )
+    tree = {
+        "study_id": study_id,
+        "digest": digest,
+        "family": candidate.tree.family,
+        "structure": candidate.tree.to_dict(),
+        **arithmetic,
+    }
+    insert_new(connection, TreeRow, tree, ["study_id", "digest"])
     return insert_row(
         connection,
         CandidateRow,
@@ -112,6 +112,7 @@ def add_trial(  # noqa: PLR0913 - a row's columns
         },
     )
     trial_id = inserted
+    _unrank(connection, trial_id)
     values = {"trial_id": trial_id, "until_step": until_step, "expected_s": expected_s}
     add_order(connection, study_id, "train", values)
     return trial_id
@@ -142,7 +143,25 @@ def move_trial(
         .where(TrialRow.id == trial_id, TrialRow.state == old)
         .values(state=new, **(values or {}))
     )
+    if moved.rowcount == 1 and (OVER & {old, new}):
+        _record_verdict(connection, trial_id)
+        _unrank(connection, trial_id)
     return moved.rowcount == 1
+
+
+def _record_verdict(connection: Connection, trial_id: int) -> None:
+    """Keep a trial's verdict, or that it has none any more, for whoever rebuilds the ledger."""
+    row = connection.execute(select(TrialRow.__table__).where(TrialRow.id == trial_id)).one()
+    facts = {name: getattr(row, name) for name in VERDICT}
+    record_decision(connection, row.study_id, "verdict", {"trial": row.id, **facts}, time.time())
+
+
+def _unrank(connection: Connection, trial_id: int) -> None:
+    """Note that the rankings of a trial's candidate do not know the latest of it."""
+    candidate = select(TrialRow.candidate_id).where(TrialRow.id == trial_id).scalar_subquery()
+    connection.execute(
+        update(CandidateRow).where(CandidateRow.id == candidate).values(is_stale=True)
+    )
 
 
 def move_order(
@@ -152,7 +171,7 @@ def move_order(
     moved = connection.execute(
         update(OrderRow)
         .where(OrderRow.id == order_id, OrderRow.state == old)
-        .values(state=new, detail=detail)
+        .values(state=new, detail=storable(detail))
     )
     return moved.rowcount == 1
 
@@ -249,16 +268,6 @@ def record_decision(
     connection.execute(
         insert(DecisionRow).values(study_id=study_id, at_s=now_s, kind=kind, facts=dict(facts))
     )
-
-
-def set_rankings(
-    connection: Connection, study_id: int, rankings: Iterable[Mapping[str, Any]]
-) -> None:
-    """Replace a study's rankings; each is a row of `rankings` without the study."""
-    connection.execute(delete(RankingRow).where(RankingRow.study_id == study_id))
-    rows = [{"study_id": study_id, **ranking} for ranking in rankings]
-    if rows:
-        connection.execute(insert(RankingRow), rows)
 
 
 def add_ensemble(connection: Connection, study_id: int, entry: Mapping[str, Any]) -> None:

@@ -1,21 +1,12 @@
 """Taking in what attempts said: each event once, however often its file is read."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.dialects import sqlite
 
-from emsearch.ledger.rows import AnyRow, insert_row
-from emsearch.ledger.tables import (
-    AttemptRow,
-    ClassScoreRow,
-    EvaluationRow,
-    EventRow,
-    JobRow,
-    OrderRow,
-    TrialRow,
-)
+from emsearch.ledger.results import Said, put_results
+from emsearch.ledger.rows import AnyRow, batches, storable
+from emsearch.ledger.tables import AttemptRow, EventRow, JobRow, OrderRow, TrialRow
 from emsearch.records.event import Event, EventKind
 from emsearch.records.trial import AttemptState, Cause
 
@@ -25,85 +16,77 @@ __all__ = ["begin_attempt", "end_attempt", "take_in"]
 def take_in(connection: Connection, study_id: int, events: Iterable[Event]) -> int:
     """Write `events` to the ledger and return how many were new.
 
-    An event of an attempt that the ledger does not know changes nothing but its own row.
+    An event of an attempt that the ledger does not know changes nothing but its own row. Of one
+    attempt a start comes before its results, and its end after them, as it said them.
     """
-    return sum(_take_in_one(connection, study_id, event) for event in events)
+    fresh = _insert_events(connection, study_id, events)
+    attempts = _attempts(connection, {str(event.attempt) for event in fresh})
+    said: dict[EventKind, list[Said]] = {kind: [] for kind in EventKind}
+    for event in fresh:
+        if str(event.attempt) in attempts:
+            said[event.kind].append((attempts[str(event.attempt)], event))
+    for attempt, event in said[EventKind.STARTED]:
+        _started(connection, attempt, event)
+    put_results(connection, [one for one in said[EventKind.EVALUATED] if one[0].trial_id])
+    for attempt, event in said[EventKind.ENDED]:
+        _ended(connection, attempt, event)
+    return len(fresh)
 
 
-def _take_in_one(connection: Connection, study_id: int, event: Event) -> bool:
-    inserted = connection.execute(
-        sqlite.insert(EventRow)
-        .values(
-            name=event.file_name,
-            study_id=study_id,
-            kind=event.kind,
-            at_s=event.at_s,
-            facts=dict(event.facts),
+def _insert_events(
+    connection: Connection, study_id: int, events: Iterable[Event]
+) -> Sequence[Event]:
+    """Insert the events that are new, and return them in their order."""
+    by_name = {event.file_name: event for event in events}
+    for some in batches(list(by_name)):
+        known = select(EventRow.name).where(EventRow.name.in_(some))
+        for name in connection.scalars(known):
+            del by_name[name]
+    rows = [
+        {
+            "name": name,
+            "study_id": study_id,
+            "kind": event.kind,
+            "at_s": event.at_s,
+            "facts": dict(event.facts),
+        }
+        for name, event in by_name.items()
+    ]
+    if rows:
+        connection.execute(insert(EventRow), rows)
+    return list(by_name.values())
+
+
+def _attempts(connection: Connection, names: Iterable[str]) -> dict[str, AnyRow]:
+    found = (
+        select(
+            AttemptRow.name,
+            AttemptRow.id,
+            OrderRow.trial_id,
+            TrialRow.candidate_id,
+            JobRow.stopped_s,
         )
-        .on_conflict_do_nothing(index_elements=[EventRow.name])
-    )
-    if inserted.rowcount == 0:
-        return False
-    attempt = connection.execute(
-        select(AttemptRow.id, AttemptRow.state, OrderRow.trial_id, JobRow.stopped_s)
         .join(OrderRow, OrderRow.id == AttemptRow.order_id)
         .join(JobRow, JobRow.id == AttemptRow.job_id)
-        .where(AttemptRow.name == str(event.attempt))
-    ).one_or_none()
-    if attempt is not None:
-        _HANDLERS[event.kind](connection, attempt, event)
-    return True
+        .outerjoin(TrialRow, TrialRow.id == OrderRow.trial_id)
+    )
+    return {
+        row.name: row
+        for some in batches(sorted(names))
+        for row in connection.execute(found.where(AttemptRow.name.in_(some)))
+    }
 
 
 def _started(connection: Connection, attempt: AnyRow, event: Event) -> None:
     connection.execute(
         update(AttemptRow)
         .where(AttemptRow.id == attempt.id, AttemptRow.state != AttemptState.ENDED)
-        .values(state=AttemptState.RUNNING, node=event.facts.get("node", ""), started_s=event.at_s)
-    )
-
-
-def _evaluated(connection: Connection, attempt: AnyRow, event: Event) -> None:
-    facts = event.facts
-    score = facts["score"]
-    known = connection.execute(
-        select(EvaluationRow.id).where(
-            EvaluationRow.trial_id == attempt.trial_id, EvaluationRow.step == facts["step"]
+        .values(
+            state=AttemptState.RUNNING,
+            node=storable(event.facts.get("node", "")),
+            started_s=event.at_s,
         )
-    ).first()
-    if known is None:  # a resumed trial may say an evaluation again, and it is equal
-        _insert_evaluation(connection, attempt.trial_id, facts, score)
-    connection.execute(
-        update(AttemptRow).where(AttemptRow.id == attempt.id).values(step=facts["step"])
     )
-    connection.execute(
-        update(TrialRow)
-        .where(TrialRow.id == attempt.trial_id, TrialRow.step < facts["step"])
-        .values(step=facts["step"], train_s=facts.get("train_s", 0.0))
-    )
-
-
-def _insert_evaluation(
-    connection: Connection, trial_id: int, facts: Mapping[str, Any], score: Mapping[str, Any]
-) -> None:
-    number = insert_row(
-        connection,
-        EvaluationRow,
-        {
-            "trial_id": trial_id,
-            "step": facts["step"],
-            "mean_iou": score["mean_iou"],
-            "mean_iou_foreground": score["mean_iou_foreground"],
-            "accuracy": score["accuracy"],
-            "loss": facts.get("loss"),
-            "train_s": facts.get("train_s", 0.0),
-        },
-    )
-    rows = [
-        {"evaluation_id": number, "class_number": k, "iou": iou}
-        for k, iou in enumerate(score["iou_K"])
-    ]
-    connection.execute(insert(ClassScoreRow), rows)
 
 
 def _ended(connection: Connection, attempt: AnyRow, event: Event) -> None:
@@ -140,13 +123,6 @@ def end_attempt(
     ended = connection.execute(
         update(AttemptRow)
         .where(AttemptRow.id == attempt_id, AttemptRow.state != AttemptState.ENDED)
-        .values(state=AttemptState.ENDED, cause=cause, ended_s=ended_s, detail=detail)
+        .values(state=AttemptState.ENDED, cause=cause, ended_s=ended_s, detail=storable(detail))
     )
     return ended.rowcount == 1
-
-
-_HANDLERS = {
-    EventKind.STARTED: _started,
-    EventKind.EVALUATED: _evaluated,
-    EventKind.ENDED: _ended,
-}

@@ -1,12 +1,12 @@
 """What people read. Every function takes a connection from `Ledger.reading`."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from emsearch.errors import NotFoundError
+from emsearch.ledger.ranks import MEASURES
 from emsearch.ledger.rows import AnyRow, Rows
 from emsearch.ledger.tables import (
     AttemptRow,
@@ -18,12 +18,11 @@ from emsearch.ledger.tables import (
     MemberRow,
     OrderRow,
     RankingRow,
-    TreeRow,
     TrialRow,
 )
 
 __all__ = [
-    "Wanted",
+    "attempt",
     "attempts_of_trials",
     "candidate_count",
     "class_scores",
@@ -38,7 +37,6 @@ __all__ = [
     "open_attempts",
     "order_counts",
     "order_results",
-    "ranked",
     "trial",
     "trials_of",
     "work",
@@ -63,68 +61,6 @@ def class_scores(connection: Connection, evaluation_id: int) -> list[float | Non
             .order_by(ClassScoreRow.class_number)
         )
     )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
-    """Which candidates to list; all of them by default."""
-
-    families: Sequence[str] = ()
-    """Any of these; empty for all."""
-    origins: Sequence[str] = ()
-    """Any of baseline, random, tuned; empty for all."""
-    step: int | None = None
-    """Scored last at this rung."""
-    least_parameters: int | None = None
-    most_parameters: int | None = None
-    most_memory_gb: float | None = None
-    """Predicted memory of a training step."""
-    failed: bool | None = None
-    """True: some trial failed; False: none did."""
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the conditions on rankings, candidates and trees."""
-        asked: tuple[tuple[Any, Callable[[Any], ColumnElement[bool]]], ...] = (
-            (self.families or None, TreeRow.family.in_),
-            (self.origins or None, CandidateRow.origin.in_),
-            (self.step, RankingRow.step.__eq__),
-            (self.least_parameters, TreeRow.parameters.__ge__),
-            (self.most_parameters, TreeRow.parameters.__le__),
-            (self.most_memory_gb, TreeRow.memory_gb.__le__),
-            (self.failed, (RankingRow.failed > 0).__eq__),
-        )
-        return [condition(value) for value, condition in asked if value is not None]
-
-
-def ranked(
-    connection: Connection, study_id: int, most: int | None = None, wanted: Wanted | None = None
-) -> Rows:
-    """Return the wanted rankings with their candidates and trees, best first."""
-    return connection.execute(
-        select(
-            RankingRow.rank,
-            RankingRow.step,
-            RankingRow.score,
-            RankingRow.score_low,
-            RankingRow.score_high,
-            RankingRow.trials,
-            RankingRow.failed,
-            CandidateRow.number.label("candidate"),
-            CandidateRow.origin,
-            CandidateRow.parent,
-            CandidateRow.recipe,
-            TreeRow.digest.label("tree"),
-            TreeRow.family,
-            TreeRow.parameters,
-            TreeRow.memory_gb,
-            TreeRow.step_s,
-        )
-        .join(CandidateRow, CandidateRow.id == RankingRow.candidate_id)
-        .join(TreeRow, TreeRow.digest == CandidateRow.tree_digest)
-        .where(RankingRow.study_id == study_id, *(wanted or Wanted()).conditions())
-        .order_by(RankingRow.rank)
-        .limit(most)
-    ).all()
 
 
 def ensembles(connection: Connection, study_id: int) -> Rows:
@@ -156,13 +92,31 @@ def attempts_of_trials(connection: Connection, study_id: int, trial: int | None 
     wanted = [OrderRow.study_id == study_id]
     if trial is not None:
         wanted.append(OrderRow.trial_id == trial)
-    return connection.execute(
-        select(AttemptRow.__table__, OrderRow.kind, OrderRow.trial_id, JobRow.token)
+    return connection.execute(_attempts().where(*wanted).order_by(AttemptRow.id)).all()
+
+
+def attempt(connection: Connection, study_id: int, name: str) -> AnyRow:
+    """Return an attempt by its name. Raises NotFoundError."""
+    wanted = OrderRow.study_id == study_id, AttemptRow.name == name
+    row = connection.execute(_attempts().where(*wanted)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"no attempt {name!r} in this study; `show --trial N` lists a trial's")
+    return row
+
+
+def _attempts() -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            AttemptRow.__table__,
+            OrderRow.kind,
+            OrderRow.trial_id,
+            JobRow.token,
+            JobRow.handle,
+            JobRow.gpus,
+        )
         .join(OrderRow, OrderRow.id == AttemptRow.order_id)
         .join(JobRow, JobRow.id == AttemptRow.job_id)
-        .where(*wanted)
-        .order_by(AttemptRow.id)
-    ).all()
+    )
 
 
 def counts(connection: Connection, study_id: int) -> dict[str, dict[str, int]]:
@@ -220,35 +174,23 @@ def _curves(study_id: int) -> Select[*tuple[Any, ...]]:
     )
 
 
-def classes_of_ranked(
-    connection: Connection,
-    study_id: int,
-    class_number: int | None = None,
-    candidates: Sequence[int] | None = None,
-) -> Rows:
-    """Return candidate, step, trial, class_number, iou of every trial at its candidate's rung.
-
-    With `class_number` of that class alone, with `candidates` of these alone, by number.
-    """
-    wanted = []
-    if class_number is not None:
-        wanted.append(ClassScoreRow.class_number == class_number)
-    if candidates is not None:
-        wanted.append(CandidateRow.number.in_(candidates))
+def classes_of_ranked(connection: Connection, study_id: int, candidates: Sequence[int]) -> Rows:
+    """Return candidate, class_number, iou of these candidates' trials at their rungs, by number."""
     return connection.execute(
         select(
-            CandidateRow.number.label("candidate"),
-            RankingRow.step,
-            TrialRow.id.label("trial"),
-            ClassScoreRow.class_number,
-            ClassScoreRow.iou,
+            CandidateRow.number.label("candidate"), ClassScoreRow.class_number, ClassScoreRow.iou
         )
         .join(EvaluationRow, EvaluationRow.id == ClassScoreRow.evaluation_id)
         .join(TrialRow, TrialRow.id == EvaluationRow.trial_id)
         .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
         .join(RankingRow, RankingRow.candidate_id == CandidateRow.id)
-        .where(RankingRow.study_id == study_id, EvaluationRow.step == RankingRow.step, *wanted)
-        .order_by(RankingRow.rank, TrialRow.id, ClassScoreRow.class_number)
+        .where(
+            CandidateRow.study_id == study_id,
+            CandidateRow.number.in_(candidates),
+            RankingRow.measure == MEASURES[0],
+            EvaluationRow.step == RankingRow.step,
+        )
+        .order_by(CandidateRow.number, TrialRow.id, ClassScoreRow.class_number)
     ).all()
 
 
@@ -276,7 +218,10 @@ def trials_of(connection: Connection, candidate_id: int) -> Rows:
 
 
 def endings(connection: Connection, study_id: int) -> Rows:
-    """Return cause, node, attempts, seconds: how often and after how long attempts ended so."""
+    """Return cause, node, attempts, seconds, gpu_seconds: how often attempts ended so, and when.
+
+    Seconds are those that they ran together, on whatever GPUs their jobs held.
+    """
     return connection.execute(
         select(
             AttemptRow.cause,
@@ -285,8 +230,12 @@ def endings(connection: Connection, study_id: int) -> Rows:
             func.coalesce(func.sum(AttemptRow.ended_s - AttemptRow.started_s), 0.0).label(
                 "seconds"
             ),
+            func.coalesce(
+                func.sum((AttemptRow.ended_s - AttemptRow.started_s) * JobRow.gpus), 0.0
+            ).label("gpu_seconds"),
         )
         .join(OrderRow, OrderRow.id == AttemptRow.order_id)
+        .join(JobRow, JobRow.id == AttemptRow.job_id)
         .where(OrderRow.study_id == study_id, AttemptRow.cause.is_not(None))
         .group_by(AttemptRow.cause, AttemptRow.node)
         .order_by(func.count().desc(), AttemptRow.cause, AttemptRow.node)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.orm import aliased
 
 from emsearch.errors import NotFoundError
-from emsearch.ledger.rows import AnyRow, Rows
+from emsearch.ledger.rows import OF_ITS_TREE, AnyRow, Rows
 from emsearch.ledger.tables import (
     AttemptRow,
     CandidateRow,
@@ -41,7 +41,9 @@ __all__ = [
     "order",
     "orders_of_kind",
     "step_s",
+    "studies",
     "study",
+    "study_of",
     "train_facts",
     "trials_of",
     "tuned",
@@ -50,11 +52,33 @@ __all__ = [
 
 
 def study(connection: Connection) -> AnyRow:
-    """Return the ledger's study. Raises NotFoundError where it holds none."""
-    row = connection.execute(select(StudyRow.__table__)).first()
+    """Return the study that the ledger was opened for: the one of that name, or its first.
+
+    Raises NotFoundError where it does not hold it.
+    """
+    name = connection.get_execution_options().get("study")
+    wanted = select(StudyRow.__table__).order_by(StudyRow.id).limit(1)
+    if name is not None:
+        wanted = wanted.where(StudyRow.name == name)
+    row = connection.execute(wanted).first()
+    if row is None and name is not None:
+        raise NotFoundError(f"the ledger holds no study {name!r}; `emsearch ledger rebuild` may")
     if row is None:
         raise NotFoundError("the ledger holds no study; launch it again")
     return row
+
+
+def study_of(connection: Connection, number: int) -> AnyRow:
+    """Return the study of that row number. Raises NotFoundError."""
+    row = connection.execute(select(StudyRow.__table__).where(StudyRow.id == number)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"no study {number} in this database")
+    return row
+
+
+def studies(connection: Connection) -> Rows:
+    """Return all studies of the database, in the order in which they were begun."""
+    return connection.execute(select(StudyRow.__table__).order_by(StudyRow.id)).all()
 
 
 def command(connection: Connection, name: str) -> AnyRow | None:
@@ -290,7 +314,7 @@ def candidates(connection: Connection, study_id: int, *numbers: int) -> Rows:
             TreeRow.memory_gb,
             TreeRow.step_s,
         )
-        .join(TreeRow, TreeRow.digest == CandidateRow.tree_digest)
+        .join(TreeRow, OF_ITS_TREE)
         .where(*wanted)
         .order_by(CandidateRow.number)
     ).all()
@@ -308,7 +332,7 @@ def train_facts(connection: Connection, order_id: int) -> AnyRow:
         )
         .join(TrialRow, TrialRow.id == OrderRow.trial_id)
         .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
-        .join(TreeRow, TreeRow.digest == CandidateRow.tree_digest)
+        .join(TreeRow, OF_ITS_TREE)
         .where(OrderRow.id == order_id)
     ).one()
 
@@ -317,7 +341,7 @@ def step_s(connection: Connection, trial_id: int) -> float:
     """Return the predicted seconds of a trial's training step."""
     predicted = connection.scalar(
         select(TreeRow.step_s)
-        .join(CandidateRow, CandidateRow.tree_digest == TreeRow.digest)
+        .join(CandidateRow, OF_ITS_TREE)
         .join(TrialRow, TrialRow.candidate_id == CandidateRow.id)
         .where(TrialRow.id == trial_id)
     )
@@ -360,7 +384,7 @@ def member_trials(connection: Connection, study_id: int, most: int | None = None
     return connection.execute(
         select(*_TRIAL, CandidateRow.recipe, TreeRow.structure)
         .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
-        .join(TreeRow, TreeRow.digest == CandidateRow.tree_digest)
+        .join(TreeRow, OF_ITS_TREE)
         .where(
             TrialRow.study_id == study_id,
             TrialRow.state == TrialState.COMPLETED,

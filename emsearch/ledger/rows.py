@@ -1,16 +1,25 @@
 """Small words over SQLAlchemy that the ledger's other modules share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert
+from sqlalchemy import Connection, Row, and_, insert
+from sqlalchemy.dialects import postgresql, sqlite
 
-from emsearch.ledger.tables import Base
+from emsearch.ledger.tables import Base, CandidateRow, TreeRow
 
-__all__ = ["AnyRow", "Rows", "insert_row"]
+__all__ = ["OF_ITS_TREE", "AnyRow", "Rows", "batches", "insert_new", "insert_row", "storable"]
 
 AnyRow = Row[*tuple[Any, ...]]
 Rows = Sequence[AnyRow]
+
+OF_ITS_TREE = and_(
+    TreeRow.study_id == CandidateRow.study_id, TreeRow.digest == CandidateRow.tree_digest
+)
+"""How candidates join their trees."""
+
+_AT_ONCE = 400
+_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def insert_row(connection: Connection, table: type[Base], values: Mapping[str, Any]) -> int:
@@ -18,3 +27,23 @@ def insert_row(connection: Connection, table: type[Base], values: Mapping[str, A
     key = connection.execute(insert(table).values(**values)).inserted_primary_key
     assert key is not None  # noqa: S101 - an insert of one row has one
     return int(key[0])
+
+
+def insert_new(
+    connection: Connection, table: type[Base], values: Mapping[str, Any], key: Sequence[str]
+) -> bool:
+    """Insert a row unless there is one with the same `key` columns; return whether it was new."""
+    statement = _INSERTS[connection.dialect.name](table).values(**values)
+    fresh = statement.on_conflict_do_nothing(index_elements=key).returning(getattr(table, key[0]))
+    return connection.execute(fresh).first() is not None
+
+
+def batches(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Yield keys in parts that one statement may name."""
+    for at in range(0, len(keys), _AT_ONCE):
+        yield keys[at : at + _AT_ONCE]
+
+
+def storable(text: str) -> str:
+    """Return text that every database takes: what is no character becomes one that says so."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

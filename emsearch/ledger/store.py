@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-from sqlalchemy import Connection, Engine, create_engine, event, select, update
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy import URL, Connection, Engine, select, update
 
-from emsearch.errors import LeaseError, NotFoundError
+from emsearch.errors import LeaseError, StateError
+from emsearch.ledger.engine import engine_of
 from emsearch.ledger.rows import AnyRow, insert_row
-from emsearch.ledger.tables import Base, StudyRow
+from emsearch.ledger.schema import check_schema, make_schema, version_of
+from emsearch.ledger.tables import StudyRow
 from emsearch.records.process import host_of, is_alive, process_name
 
 __all__ = ["LEASE_S", "LEDGER", "Lease", "Ledger", "open_ledger"]
@@ -24,32 +26,35 @@ LEASE_S = 60.0
 """A holder that has not renewed its lease for this long may be overtaken."""
 
 
-def open_ledger(path: Path, *, create: bool = False) -> "Ledger":
-    """Return the ledger in the SQLite file at `path`.
+def open_ledger(
+    where: Path | URL,
+    *,
+    create: bool = False,
+    study: str | None = None,
+    migrate: Callable[[Engine], None] | None = None,
+    read_only: bool = False,
+    snapshot_why: str = "",
+) -> "Ledger":
+    """Return the ledger in a SQLite file or in a database by its URL.
 
-    Raises NotFoundError where there is none and `create` is false.
+    `study` names the one of its studies that is meant, by default the first. With `create` a
+    database without a ledger gets one; `migrate` brings an older one up to the present schema;
+    `snapshot_why` says that this is a snapshot, and why it is read.
+    Raises NotFoundError where there is none, StateError where it cannot be reached or has another
+    schema.
     """
-    if not create and not path.is_file():
-        raise NotFoundError(f"no ledger at {path}; is {path.parent} a study's folder?")
-    engine = create_engine(f"sqlite+pysqlite:///{path}", connect_args={"timeout": 30.0})
-    event.listen(engine, "connect", _set_pragmas)
-    event.listen(engine, "begin", _begin_immediate)
-    if create:
-        Base.metadata.create_all(engine)
-    return Ledger(engine)
+    url = where if isinstance(where, URL) else URL.create("sqlite+pysqlite", database=str(where))
+    engine = engine_of(url, create=create, read_only=read_only)
+    if create and _is_empty(engine):
+        make_schema(engine)
+    else:
+        check_schema(engine, migrate)
+    return Ledger(engine, study, snapshot_why=snapshot_why)
 
 
-def _set_pragmas(connection: DBAPIConnection, _record: object) -> None:
-    connection.isolation_level = None  # the "begin" event says BEGIN IMMEDIATE itself
-    cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_immediate(connection: Connection) -> None:
-    reading = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+def _is_empty(engine: Engine) -> bool:
+    with engine.execution_options(reading=True).begin() as connection:
+        return version_of(connection) is None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,9 +69,37 @@ class Lease:
 class Ledger:
     """A study database. Reading needs nothing; writing needs a lease."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        engine: Engine,
+        study: str | None = None,
+        clock: Callable[[], float] = time.time,
+        snapshot_why: str = "",
+    ) -> None:
+        self._engine = engine.execution_options(study=study)
         self._clock = clock
+        self._snapshot_why = snapshot_why
+
+    @property
+    def url(self) -> URL:
+        """Where it is. It may hold a password: `address_of` tells people without."""
+        return self._engine.url
+
+    @property
+    def file(self) -> Path:
+        """The SQLite file that it is, as its URL or its read-only address names it."""
+        return Path(unquote((self.url.database or "").removeprefix("file:")))
+
+    def of(self, study: str) -> "Ledger":
+        """Return the same ledger, opened for another of its studies."""
+        return Ledger(self._engine, study, self._clock, self._snapshot_why)
+
+    def note(self) -> str:
+        """Return what a reader should know: how old a snapshot is; empty of the ledger itself."""
+        if not self._snapshot_why:
+            return ""
+        age_s = max(self._clock() - self.file.stat().st_mtime, 0.0)
+        return f"read from the snapshot of {age_s:.0f} s ago: {self._snapshot_why}"
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -92,14 +125,24 @@ class Ledger:
             yield connection
 
     def create_study(self, values: dict[str, Any]) -> int:
-        """Insert a study and return its number; `values` are columns of `studies`."""
+        """Insert a study and return its number; `values` are columns of `studies`.
+
+        Raises StateError where the database has a study of that name.
+        """
         with self._engine.begin() as connection:
+            taken = select(StudyRow.folder).where(StudyRow.name == values["name"])
+            if (folder := connection.scalar(taken)) is not None:
+                raise StateError(
+                    f"the database holds a study {values['name']!r} already (in {folder}); "
+                    "give this one another study.name, or resume that one"
+                )
             return insert_row(connection, StudyRow, {"created_s": self._clock(), **values})
 
     def acquire(self, study_id: int) -> Lease:
         """Return the lease on a study. Raises LeaseError that names a living holder."""
         with self._engine.begin() as connection:
-            row = self._row(connection, study_id)
+            wanted = select(StudyRow.__table__).where(StudyRow.id == study_id)
+            row = connection.execute(wanted.with_for_update()).one()
             self._refuse(row)
             lease = Lease(study_id=study_id, holder=process_name(), fence=row.fence + 1)
             now = self._clock()

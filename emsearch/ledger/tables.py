@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 __all__ = [
@@ -28,7 +36,10 @@ __all__ = [
 class Base(DeclarativeBase):
     """All tables of a ledger."""
 
-    type_annotation_map = {dict[str, Any]: JSON}  # noqa: RUF012 - SQLAlchemy reads it so
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it so
+        dict[str, Any]: JSON(none_as_null=True),
+        int: BigInteger().with_variant(Integer(), "sqlite"),  # seeds have 63 bits
+    }
 
 
 class StudyRow(Base):
@@ -37,6 +48,8 @@ class StudyRow(Base):
     __tablename__ = "studies"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
+    folder: Mapped[str] = mapped_column(default="")
+    """Where its files are, as its coordinator's host names it."""
     seed: Mapped[int]
     spec: Mapped[dict[str, Any]]
     dataset: Mapped[dict[str, Any] | None]
@@ -57,6 +70,8 @@ class StudyRow(Base):
     """host:pid:start of the coordinator, empty when none."""
     held_since_s: Mapped[float] = mapped_column(default=0.0)
     renewed_s: Mapped[float] = mapped_column(default=0.0)
+    ranked_s: Mapped[float | None]
+    """When all of its candidates were ranked together; news of single ones may be newer."""
     fence: Mapped[int] = mapped_column(default=0)
     """Rises with every holder: one that was overtaken cannot write any more."""
 
@@ -65,6 +80,8 @@ class TreeRow(Base):
     """An architecture and its arithmetic."""
 
     __tablename__ = "trees"
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), primary_key=True)
+    """Its memory and speed depend on the study's patch, batch and device."""
     digest: Mapped[str] = mapped_column(primary_key=True)
     family: Mapped[str]
     structure: Mapped[dict[str, Any]]
@@ -79,11 +96,15 @@ class CandidateRow(Base):
     """A tree with a recipe."""
 
     __tablename__ = "candidates"
-    __table_args__ = (UniqueConstraint("study_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("study_id", "number"),
+        ForeignKeyConstraint(["study_id", "tree_digest"], ["trees.study_id", "trees.digest"]),
+        Index("candidates_by_staleness", "study_id", "is_stale"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
     number: Mapped[int]
-    tree_digest: Mapped[str] = mapped_column(ForeignKey("trees.digest"))
+    tree_digest: Mapped[str]
     recipe: Mapped[dict[str, Any]]
     recipe_digest: Mapped[str]
     origin: Mapped[str]
@@ -91,6 +112,8 @@ class CandidateRow(Base):
     """Number of the survivor whose tree it has."""
     draw: Mapped[int | None]
     """Which random tree of the study it is; duplicates were passed over."""
+    is_stale: Mapped[bool] = mapped_column(default=True)
+    """Something came in that its rankings do not know yet."""
 
 
 class TrialRow(Base):
@@ -132,6 +155,8 @@ class JobRow(Base):
     stopped_s: Mapped[float | None]
     """When it was told to leave its checkpoints and end."""
     ended_s: Mapped[float | None] = mapped_column(index=True)
+    gpus: Mapped[float] = mapped_column(default=0.0)
+    """GPUs that it holds; a share of one counts as that share."""
 
 
 class OrderRow(Base):
@@ -188,6 +213,8 @@ class EvaluationRow(Base):
     loss: Mapped[float | None]
     train_s: Mapped[float]
     """Seconds of training up to the step, over all attempts."""
+    at_s: Mapped[float] = mapped_column(default=0.0)
+    """When it was made."""
 
 
 class ClassScoreRow(Base):
@@ -263,17 +290,31 @@ class MemberRow(Base):
 
 
 class RankingRow(Base):
-    """Where a candidate stands: computed when results come in, so that reading is a query."""
+    """What a candidate is worth by one measure: stored, so that a leaderboard is a query.
+
+    Candidates stand in the order of step, value, number: those that came further first. There is
+    no column for the place itself, so that news of one candidate changes its own rows alone.
+    """
 
     __tablename__ = "rankings"
-    __table_args__ = (Index("rankings_by_rank", "study_id", "rank"),)
+    __table_args__ = (
+        Index("rankings_by_place", "study_id", "measure", "step", "value", "precedence"),
+    )
     candidate_id: Mapped[int] = mapped_column(ForeignKey("candidates.id"), primary_key=True)
+    measure: Mapped[str] = mapped_column(primary_key=True)
+    """mean_iou, mean_iou_foreground, accuracy, or iou_0, iou_1, ... of a class."""
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
-    rank: Mapped[int]
+    precedence: Mapped[int]
+    """Less the candidate's number, so that the index read backwards gives equals by number."""
     step: Mapped[int]
-    """The rung that its score is of."""
+    """The rung that its score is of; 0 without a score."""
+    value: Mapped[float | None]
+    """What it is ranked by: the expected score, failures counted."""
     score: Mapped[float | None]
+    """Expected score of a training that does not fail."""
     score_low: Mapped[float | None]
     score_high: Mapped[float | None]
     trials: Mapped[int]
     failed: Mapped[int]
+    at_s: Mapped[float | None]
+    """When its latest result was made."""

@@ -3,11 +3,13 @@
 Sections and keys are those of the TOML file. Paths are relative to the file.
 """
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from emsearch.records.budget import Budget, budget_step
 from emsearch.records.candidate import Optimizer, Recipe, Schedule, Weighting
@@ -48,6 +50,19 @@ class StudySection(Section):
 
     name: Name
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    database: str = ""
+    """URL of the database that the ledger is kept in; empty: a file in the study's folder."""
+
+    @field_validator("database")
+    @classmethod
+    def _refuse_passwords(cls, url: str) -> str:
+        if re.search(r"//[^/@]*:[^/]*@|password=", url):
+            raise PydanticCustomError(
+                "database_password",
+                "holds a password, and study files are copied and shown; put it into ~/.pgpass "
+                "(host:port:database:user:password), or give the whole URL by EMSEARCH_DATABASE",
+            )
+        return url
 
 
 class VolumeSection(Section):

@@ -101,6 +101,8 @@ def _explain(fault: Any) -> str:
         return f"  {where} = {fault['input']!r}: no such key; known here: {known}"
     if fault["type"] == "missing":
         return f"  {where}: missing; {_describe(fault['loc'])}"
+    if fault["type"] == "database_password":
+        return f"  {where}: {fault['msg']}"  # without the value: it would be in the terminal's log
     message = _WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
     return f"  {where} = {fault['input']!r}: {message[0].lower()}{message[1:]}"
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
@@ -11,13 +12,16 @@ from emsearch.ledger import listings, queries
 from emsearch.ledger.rows import AnyRow
 from emsearch.records.candidate import Origin
 from emsearch.records.trial import AttemptState, Cause, TrialState
+from emsearch.reports.logs import log_of
 
 __all__ = [
+    "AttemptCard",
     "AttemptLine",
     "CandidateCard",
     "EvaluationLine",
     "TrialCard",
     "TrialLine",
+    "attempt_card",
     "candidate_card",
     "trial_card",
     "utc",
@@ -89,7 +93,33 @@ class AttemptLine:
     """Date and time in UTC, empty where it has not begun."""
     seconds: float | None
     """How long it ran; None while it does."""
+    gpu_hours: float | None
+    """The same on the GPUs that its job held; None while it runs."""
     detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptCard:
+    """One try to carry an order on, with the end of its log."""
+
+    attempt: str
+    kind: str
+    """Of its order."""
+    trial: int | None
+    job: str
+    """What the cluster calls its job; empty where it was never submitted."""
+    state: AttemptState
+    cause: Cause | None
+    node: str
+    first_step: int | None
+    step: int
+    started: str
+    """Date and time in UTC, empty where it has not begun."""
+    seconds: float | None
+    gpu_hours: float | None
+    detail: str
+    log: str
+    """End of what it wrote; empty where the log is not within reach."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +136,8 @@ class TrialCard:
     until_step: int
     score: float | None
     train_s: float
+    gpu_hours: float
+    """Of its attempts that have ended."""
     weights: str | None
     cause: str
     detail: str
@@ -137,6 +169,7 @@ def trial_card(connection: Connection, study_id: int, trial_id: int) -> TrialCar
     """Return all that is known of a trial. Raises NotFoundError."""
     row = listings.trial(connection, study_id, trial_id)
     classes = queries.study(connection).spec["dataset"]["classes"]
+    attempts = [_attempt(one) for one in listings.attempts_of_trials(connection, study_id, row.id)]
     return TrialCard(
         trial=row.id,
         candidate=row.candidate,
@@ -148,6 +181,7 @@ def trial_card(connection: Connection, study_id: int, trial_id: int) -> TrialCar
         until_step=row.until_step,
         score=row.score,
         train_s=row.train_s,
+        gpu_hours=sum(one.gpu_hours or 0.0 for one in attempts),
         weights=row.weights,
         cause=row.cause or "",
         detail=row.detail,
@@ -155,9 +189,29 @@ def trial_card(connection: Connection, study_id: int, trial_id: int) -> TrialCar
             _evaluation(one, classes, listings.class_scores(connection, one.id))
             for one in listings.evaluations_of(connection, row.id)
         ),
-        attempts=tuple(
-            _attempt(one) for one in listings.attempts_of_trials(connection, study_id, row.id)
-        ),
+        attempts=tuple(attempts),
+    )
+
+
+def attempt_card(connection: Connection, study_id: int, folder: Path, name: str) -> AttemptCard:
+    """Return all that is known of an attempt of the study in `folder`. Raises NotFoundError."""
+    row = listings.attempt(connection, study_id, name)
+    line = _attempt(row)
+    return AttemptCard(
+        attempt=line.attempt,
+        kind=row.kind,
+        trial=row.trial_id,
+        job=row.handle or "",
+        state=line.state,
+        cause=line.cause,
+        node=line.node,
+        first_step=line.first_step,
+        step=line.step,
+        started=line.started,
+        seconds=line.seconds,
+        gpu_hours=line.gpu_hours,
+        detail=line.detail,
+        log=log_of(folder, name),
     )
 
 
@@ -192,6 +246,7 @@ def _evaluation(row: AnyRow, classes: list[str], ious: list[float | None]) -> Ev
 
 def _attempt(row: AnyRow) -> AttemptLine:
     ran = row.started_s is not None and row.ended_s is not None
+    seconds = row.ended_s - row.started_s if ran else None
     return AttemptLine(
         attempt=row.name,
         state=AttemptState(row.state),
@@ -200,6 +255,7 @@ def _attempt(row: AnyRow) -> AttemptLine:
         first_step=row.first_step,
         step=row.step,
         started=utc(row.started_s),
-        seconds=row.ended_s - row.started_s if ran else None,
+        seconds=seconds,
+        gpu_hours=None if seconds is None else seconds / 3600 * row.gpus,
         detail=row.detail,
     )

@@ -11,7 +11,7 @@ from emsearch.reports.cards import TrialCard
 from emsearch.reports.figures import Chart, Point, Series, curves, scatter, short
 from emsearch.reports.leaderboard import Entry
 
-__all__ = ["learning_curves", "scores_by_size", "trial_curve"]
+__all__ = ["learning_curves", "pareto", "scores_by_size", "trial_curve"]
 
 
 def learning_curves(
@@ -46,6 +46,15 @@ def trial_curve(card: TrialCard) -> Chart | None:
     return curves([series], f"Mean IoU on validation of trial {card.trial}")
 
 
+def pareto(points: Sequence[Point]) -> tuple[tuple[float, float], ...]:
+    """Return the points that no other both undercuts and outscores, from left to right."""
+    front: list[tuple[float, float]] = []
+    for one in sorted(points, key=lambda one: (one.x, -one.y)):
+        if not front or one.y > front[-1][1]:
+            front.append((one.x, one.y))
+    return tuple(front)
+
+
 def scores_by_size(entries: Sequence[Entry]) -> Chart | None:
     """Return the entries' scores against their parameters, None where none was scored."""
     points = [
@@ -64,5 +73,7 @@ def scores_by_size(entries: Sequence[Entry]) -> Chart | None:
     if not points:
         return None
     points.sort(key=lambda one: one.kind == Origin.BASELINE)
-    label = "Score of each candidate with its interval against its parameters"
-    return scatter(points, "parameters", "score (mean IoU, validation)", label)
+    label = "Score of each candidate with its interval against its parameters, with the front"
+    return scatter(
+        points, "parameters", "score (mean IoU, validation)", label, front=pareto(points)
+    )

@@ -24,6 +24,7 @@ class CauseLine:
     part: float
     """Of the commonest cause, in parts of 100."""
     hours: float
+    gpu_hours: float
     nodes: str
     """Where, the commonest first."""
     is_failure: bool
@@ -43,10 +44,12 @@ def cause_lines(connection: Connection, study_id: int) -> tuple[CauseLine, ...]:
     """Return the causes of attempts' ends: failures first, the commonest of each first."""
     attempts: Counter[str] = Counter()
     hours: Counter[str] = Counter()
+    gpu_hours: Counter[str] = Counter()
     nodes: dict[str, Counter[str]] = {}
     for row in listings.endings(connection, study_id):
         attempts[row.cause] += row.attempts
         hours[row.cause] += row.seconds / 3600
+        gpu_hours[row.cause] += row.gpu_seconds / 3600
         nodes.setdefault(row.cause, Counter())[row.node or "unknown"] += row.attempts
     most = max(attempts.values(), default=1)
     lines = [
@@ -55,6 +58,7 @@ def cause_lines(connection: Connection, study_id: int) -> tuple[CauseLine, ...]:
             attempts=count,
             part=100 * count / most,
             hours=hours[cause],
+            gpu_hours=gpu_hours[cause],
             nodes=", ".join(f"{node} {times}" for node, times in nodes[cause].most_common(4)),
             is_failure=cause not in _GOOD_ENDS,
         )

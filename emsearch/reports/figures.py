@@ -89,6 +89,8 @@ class Chart:
     y_ticks: tuple[Tick, ...]
     lines: tuple[Line, ...] = ()
     marks: tuple[Mark, ...] = ()
+    front: str = ""
+    """The points of a polyline along the best marks; empty for none."""
     width: float = WIDTH
     height: float = HEIGHT
     left: float = LEFT
@@ -126,8 +128,17 @@ def curves(series: Sequence[Series], label: str) -> Chart:
     )
 
 
-def scatter(points: Sequence[Point], x_label: str, y_label: str, label: str) -> Chart:
-    """Return a chart of points over a logarithmic x axis; at least one point is wanted."""
+def scatter(
+    points: Sequence[Point],
+    x_label: str,
+    y_label: str,
+    label: str,
+    front: Sequence[tuple[float, float]] = (),
+) -> Chart:
+    """Return a chart of points over a logarithmic x axis; at least one point is wanted.
+
+    `front` are the best of the points from left to right; a line joins them in steps.
+    """
     ends = [end for one in points for end in (one.low, one.high, one.y) if end is not None]
     x_ticks, place_x = _logarithmic([one.x for one in points], LEFT, WIDTH - RIGHT)
     y_ticks, place_y = _linear(min(ends), max(ends), HEIGHT - BOTTOM, TOP)
@@ -149,7 +160,20 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str, label: str) -> 
         x_ticks=x_ticks,
         y_ticks=y_ticks,
         marks=marks,
+        front=_steps([(place_x(x), place_y(y)) for x, y in front], WIDTH - RIGHT),
     )
+
+
+def _steps(places: Sequence[tuple[float, float]], end: float) -> str:
+    """Return the points of a polyline that keeps its height until the next place and the end."""
+    corners: list[tuple[float, float]] = []
+    for x, y in places:
+        if corners:
+            corners.append((x, corners[-1][1]))
+        corners.append((x, y))
+    if corners:
+        corners.append((end, corners[-1][1]))
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
 
 
 def span(low: float, middle: float, high: float, within: tuple[float, float]) -> Span:

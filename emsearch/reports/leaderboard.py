@@ -1,22 +1,32 @@
 """The leaderboard: candidates, best first, each with the interval that its score lies in."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from statistics import fmean
+from typing import Any
 
 from sqlalchemy import Connection
 
 from emsearch.errors import NotFoundError
-from emsearch.ledger import listings, queries
-from emsearch.ledger.listings import Wanted
+from emsearch.ledger import leaders, listings, queries, ranks
+from emsearch.ledger.leaders import Sorting, Wanted
 from emsearch.ledger.rows import AnyRow
-from emsearch.ranking.posterior import Ranked, Result, rank
 from emsearch.records.candidate import Origin
+from emsearch.reports.cards import utc
 
-__all__ = ["COLUMNS", "SCORE_NAME", "Entry", "leaderboard", "means_by_class"]
+__all__ = [
+    "COLUMNS",
+    "SCORE_NAME",
+    "Entry",
+    "chosen_columns",
+    "leaderboard",
+    "means_by_class",
+    "measure_of",
+    "merged",
+]
 
-SCORE_NAME = "mean_iou"
+SCORE_NAME = ranks.MEASURES[0]
 """What candidates are ranked by: the mean over classes, on validation."""
 
 COLUMNS = (
@@ -40,7 +50,9 @@ COLUMNS = (
 class Entry:
     """A candidate on the leaderboard."""
 
+    study: str
     rank: int
+    """Place among all candidates of the study, whichever of them are listed."""
     candidate: int
     tree: str
     """Digest of its tree."""
@@ -64,6 +76,8 @@ class Entry:
     """Between this and `score_high` its true mean lies with 90 % probability."""
     score_high: float | None
     score_name: str
+    updated: str
+    """When its latest result was made, in UTC; empty without one."""
 
 
 def leaderboard(
@@ -72,58 +86,63 @@ def leaderboard(
     most: int | None = None,
     wanted: Wanted | None = None,
     by: str | None = None,
+    sorting: Sorting = Sorting.RANK,
 ) -> list[Entry]:
-    """Return the `most` best of the wanted candidates, all of them by default.
+    """Return the `most` first of the wanted candidates, best first, all of them by default.
 
-    Scores are posterior means of the mean IoU; with `by`, the name of a class, of its IoU, and
-    ranks and order follow from them. Raises NotFoundError for a class that the study has not.
+    Scores are posterior means of the mean IoU; with `by`, the name of a class or of another
+    measure, of that. Raises NotFoundError for a measure that the study has not.
     """
-    if by is None:
-        return [_entry(row) for row in listings.ranked(connection, study_id, most, wanted)]
-    number = _class_number(connection, by)
-    entries = [_entry(row) for row in listings.ranked(connection, study_id, None, wanted)]
-    places = _ranked_by_class(connection, study_id, number)
-    found = [_by_class(entry, places, f"iou_{by}") for entry in entries]
-    return sorted(found, key=lambda entry: (entry.rank, entry.candidate))[:most]
+    study = queries.study(connection)
+    measure = measure_of(by, study.spec["dataset"]["classes"]) if by else SCORE_NAME
+    name = f"iou_{by}" if measure.startswith("iou_") else measure
+    found = leaders.ranked(connection, study_id, most, wanted, measure=measure, sorting=sorting)
+    return [_entry(row, study.name, name) for row in found]
 
 
-def _class_number(connection: Connection, name: str) -> int:
-    classes = queries.study(connection).spec["dataset"]["classes"]
-    if name not in classes:
-        raise NotFoundError(f"no class {name!r} in this study; it has {', '.join(classes)}")
-    return int(classes.index(name))
+def merged(boards: Sequence[Sequence[Entry]], sorting: Sorting) -> list[Entry]:
+    """Return the entries of several studies as one list, each study's own left as they are.
+
+    Studies differ in rungs and places, so that together candidates stand by their score, or by
+    what is sorted by.
+    """
+    entries = [entry for board in boards for entry in board]
+    if len(boards) < 2:
+        return entries
+    keys: dict[Sorting, Callable[[Entry], Any]] = {
+        Sorting.RANK: lambda one: -1.0 if one.score is None else one.score,
+        Sorting.CANDIDATE: lambda one: -one.candidate,
+        Sorting.PARAMETERS: lambda one: -one.parameters,
+        Sorting.MEMORY: lambda one: -one.memory_gb,
+        Sorting.FAILED: lambda one: one.failed,
+        Sorting.DATE: lambda one: one.updated,
+    }
+    return sorted(entries, key=keys[sorting], reverse=True)
 
 
-def _ranked_by_class(
-    connection: Connection, study_id: int, number: int
-) -> dict[int, tuple[int, Ranked]]:
-    """Return each candidate's place and posterior: higher rungs first, as in the ranking."""
-    by_rung: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in listings.classes_of_ranked(connection, study_id, number):
-        if row.iou is not None:
-            by_rung[row.step][row.candidate].append(row.iou)
-    ranked = [
-        one
-        for step in sorted(by_rung, reverse=True)
-        for one in rank(
-            Result(candidate=candidate, scores=tuple(ious))
-            for candidate, ious in by_rung[step].items()
-        )
-    ]
-    return {one.candidate: (place, one) for place, one in enumerate(ranked, start=1)}
+def chosen_columns(asked: str | None, *, short: bool, several: bool) -> tuple[str, ...]:
+    """Return the columns that a user named, by default all, or the `short` selection.
+
+    Raises NotFoundError that lists the known ones.
+    """
+    if asked is None:
+        return ((("study",) if several else ()) + COLUMNS) if short else ()
+    known = [field.name for field in fields(Entry)]
+    names = tuple(name.strip() for name in asked.split(","))
+    for name in names:
+        if name not in known:
+            raise NotFoundError(f"no column {name!r}; there are {', '.join(known)}")
+    return names
 
 
-def _by_class(entry: Entry, places: Mapping[int, tuple[int, Ranked]], name: str) -> Entry:
-    """Return the entry with its class's place and score; without one it shares the last place."""
-    place, one = places.get(entry.candidate, (len(places) + 1, None))
-    return replace(
-        entry,
-        rank=place,
-        score=one.mean if one else None,
-        score_low=one.low if one else None,
-        score_high=one.high if one else None,
-        score_name=name,
-    )
+def measure_of(by: str, classes: Sequence[str]) -> str:
+    """Return the measure of that name, or of the class of that name. Raises NotFoundError."""
+    if by in classes:
+        return ranks.class_measure(list(classes).index(by))
+    if by in ranks.MEASURES:
+        return by
+    known = ", ".join([*classes, *ranks.MEASURES])
+    raise NotFoundError(f"no class or measure {by!r} in this study; it has {known}")
 
 
 def means_by_class(
@@ -134,7 +153,7 @@ def means_by_class(
     None stands for a class that no seed could be scored on.
     """
     scores: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in listings.classes_of_ranked(connection, study_id, None, candidates):
+    for row in listings.classes_of_ranked(connection, study_id, candidates):
         known = scores[row.candidate][row.class_number]
         if row.iou is not None:
             known.append(row.iou)
@@ -144,8 +163,9 @@ def means_by_class(
     }
 
 
-def _entry(row: AnyRow) -> Entry:
+def _entry(row: AnyRow, study: str, score_name: str) -> Entry:
     return Entry(
+        study=study,
         rank=row.rank,
         candidate=row.candidate,
         tree=row.tree,
@@ -162,5 +182,6 @@ def _entry(row: AnyRow) -> Entry:
         score=row.score,
         score_low=row.score_low,
         score_high=row.score_high,
-        score_name=SCORE_NAME,
+        score_name=score_name,
+        updated=utc(row.at_s),
     )

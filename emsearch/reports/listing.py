@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Form", "cell", "listing", "print_fields", "print_listing"]
+__all__ = ["Form", "cell", "csv_cell", "listing", "print_fields", "print_listing"]
 
 _WIDE = 10_000  # columns of a pipe: nothing is cut there
 _ABSENT = "–"
@@ -171,11 +171,12 @@ def _csv(rows: Sequence[Mapping[str, Any]], columns: list[str]) -> str:
     writer = csv.DictWriter(text, columns or (list(rows[0]) if rows else []), lineterminator="\n")
     if writer.fieldnames:
         writer.writeheader()
-    writer.writerows({name: _csv_cell(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 
-def _csv_cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
+    """Return a value as a cell of a file: what has parts as JSON."""
     return json.dumps(value) if isinstance(value, list | tuple | dict) else value
 
 

@@ -3,38 +3,45 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from sqlalchemy import Connection
 
 from emsearch.errors import NotFoundError
 from emsearch.ledger import listings, queries
-from emsearch.ledger.listings import Wanted
 from emsearch.ledger.rows import AnyRow
+from emsearch.reports.api import StudyLine
 from emsearch.reports.board import Board, read_board
-from emsearch.reports.cards import CandidateCard, TrialCard, candidate_card, trial_card
+from emsearch.reports.cards import (
+    AttemptCard,
+    CandidateCard,
+    TrialCard,
+    attempt_card,
+    candidate_card,
+    trial_card,
+)
 from emsearch.reports.charts import learning_curves, scores_by_size, trial_curve
 from emsearch.reports.endings import CauseLine, cause_lines
 from emsearch.reports.figures import Chart
-from emsearch.reports.leaderboard import Entry, leaderboard
+from emsearch.reports.leaderboard import Entry
 from emsearch.reports.logs import log_of
-from emsearch.reports.pictures import Picture, class_colours, drawing, overlay_paths
+from emsearch.reports.pictures import Picture, caption, class_colours, drawing, overlay_paths
 from emsearch.reports.standings import SplitTable, headline, split_tables, standings
 from emsearch.reports.status import Status, status
 from emsearch.trees.draw import to_text
 from emsearch.trees.node import Tree
 
 __all__ = [
+    "AttemptPage",
     "CandidatePage",
     "ClusterPage",
     "HomePage",
-    "Sorting",
+    "StudiesPage",
     "TrialPage",
+    "attempt_page",
     "candidate_page",
     "cluster_page",
     "home_page",
     "overlay_file",
-    "sorted_entries",
     "trial_page",
 ]
 
@@ -43,22 +50,22 @@ MOST_CURVES = 12
 MOST_ATTEMPTS = 200
 """Open attempts on the cluster's page."""
 
-Sorting = Literal["rank", "candidate", "parameters", "failed"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HomePage:
     """The study, its ensemble and its leaderboard."""
 
+    name: str
     status: Status
     headline: str
     splits: tuple[SplitTable, ...]
-    overlays: int
-    """How many pictures there are."""
+    overlays: tuple[str, ...]
+    """What each picture shows."""
     colours: tuple[tuple[str, str], ...]
     """Classes and their colours in the overlays; the first class is not painted."""
     classes: tuple[str, ...]
     families: tuple[str, ...]
+    rungs: tuple[int, ...]
     board: Board
     curves: Chart | None
     scatter: Chart | None
@@ -84,6 +91,24 @@ class TrialPage:
     curve: Chart | None
     log: str
     """End of what its last attempt wrote."""
+    overlays: tuple[str, ...]
+    """What each of the study's pictures shows, where the trial is in one of them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptPage:
+    """One attempt."""
+
+    name: str
+    card: AttemptCard
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudiesPage:
+    """The studies of a database."""
+
+    name: str
+    studies: tuple[StudyLine, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +147,7 @@ class ClusterPage:
     causes: tuple[CauseLine, ...]
     hours: float
     """Of all attempts that ended."""
+    gpu_hours: float
 
 
 def home_page(
@@ -135,36 +161,19 @@ def home_page(
     classes = tuple(study.spec["dataset"]["classes"])
     best = [entry.candidate for entry in entries[:MOST_CURVES]]
     return HomePage(
+        name=study.name,
         status=status(connection, study.id),
         headline=headline(found),
         splits=split_tables(found),
-        overlays=len(overlay_paths(connection, study.id, folder)),
+        overlays=captions(connection, study.id, folder),
         colours=tuple(zip(classes[1:], class_colours(len(classes)), strict=True)),
         classes=classes,
         families=tuple(study.spec["space"]["families"]),
+        rungs=tuple(study.spec["search"]["rungs"]),
         board=read_board(connection, study.id, entries, classes),
         curves=learning_curves(connection, study.id, best),
         scatter=scores_by_size(entries),
     )
-
-
-def sorted_entries(
-    connection: Connection, most: int, wanted: Wanted, by: str | None, sorting: Sorting
-) -> list[Entry]:
-    """Return the wanted entries: `by` is a class to rank by, `sorting` the column to sort by.
-
-    Raises NotFoundError for a class that the study has not.
-    """
-    study_id = queries.study(connection).id
-    if sorting == "rank":
-        return leaderboard(connection, study_id, most, wanted, by)
-    entries = leaderboard(connection, study_id, None, wanted, by)
-    keys = {
-        "candidate": lambda entry: entry.candidate,
-        "parameters": lambda entry: entry.parameters,
-        "failed": lambda entry: -entry.failed,
-    }
-    return sorted(entries, key=keys[sorting])[:most]
 
 
 def candidate_page(connection: Connection, number: int) -> CandidatePage:
@@ -186,7 +195,24 @@ def trial_page(connection: Connection, folder: Path, number: int) -> TrialPage:
     study = queries.study(connection)
     card = trial_card(connection, study.id, number)
     log = log_of(folder, card.attempts[-1].attempt) if card.attempts else ""
-    return TrialPage(name=study.name, card=card, curve=trial_curve(card), log=log)
+    kinds = {"ensemble", "single", "baseline"}
+    shown = any(
+        one.kind in kinds and number in {member.trial for member in one.members}
+        for one in standings(connection, study.id)
+    )
+    return TrialPage(
+        name=study.name,
+        card=card,
+        curve=trial_curve(card),
+        log=log,
+        overlays=captions(connection, study.id, folder) if shown else (),
+    )
+
+
+def attempt_page(connection: Connection, folder: Path, name: str) -> AttemptPage:
+    """Return an attempt's page. Raises NotFoundError."""
+    study = queries.study(connection)
+    return AttemptPage(name=study.name, card=attempt_card(connection, study.id, folder, name))
 
 
 def cluster_page(connection: Connection) -> ClusterPage:
@@ -205,7 +231,13 @@ def cluster_page(connection: Connection) -> ClusterPage:
         ),
         causes=causes,
         hours=sum(line.hours for line in causes),
+        gpu_hours=sum(line.gpu_hours for line in causes),
     )
+
+
+def captions(connection: Connection, study_id: int, folder: Path) -> tuple[str, ...]:
+    """Return what each of the study's overlays shows, in their order."""
+    return tuple(caption(path.stem) for path in overlay_paths(connection, study_id, folder))
 
 
 def overlay_file(connection: Connection, folder: Path, place: int) -> Path:

@@ -11,7 +11,7 @@ from emsearch.ledger import listings
 from emsearch.trees.draw import to_svg
 from emsearch.trees.node import Tree
 
-__all__ = ["Picture", "class_colours", "drawing", "overlay_paths", "overlays"]
+__all__ = ["Picture", "caption", "class_colours", "drawing", "overlay_paths", "overlays"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,9 +38,15 @@ def drawing(tree: Tree) -> Picture:
 def overlays(connection: Connection, study_id: int, folder: Path) -> tuple[Picture, ...]:
     """Return the pictures that the last selection of an ensemble drew, where they still are."""
     return tuple(
-        Picture(name=path.stem, uri=_uri("image/png", path.read_bytes()))
+        Picture(name=caption(path.stem), uri=_uri("image/png", path.read_bytes()))
         for path in overlay_paths(connection, study_id, folder)
     )
+
+
+def caption(stem: str) -> str:
+    """Return what an overlay shows, by its file's name without the ending."""
+    place, is_worst, _ = stem.partition("-worst")
+    return f"{place}, where the ensemble is wrong most" if is_worst else place
 
 
 def overlay_paths(connection: Connection, study_id: int, folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from emsearch.ledger.store import LEASE_S
 from emsearch.records.candidate import Origin
 from emsearch.records.spec import StudySpec, parse_spec
 from emsearch.records.trial import ENDED, OVER, Stage, TrialState
+from emsearch.reports.cards import utc
 from emsearch.reports.endings import redrawn
 
 __all__ = ["Status", "status"]
@@ -42,6 +43,8 @@ class Status:
     """Seconds of training, over all trials."""
     remaining_s: float | None
     """Estimate of the time left; None until a trial has been measured."""
+    ranked: str
+    """When all candidates were ranked together, in UTC; empty where they never were."""
     coordinator: str
     """Host and process that hold the study, and since when; empty when none does."""
     waits_why: str
@@ -71,6 +74,7 @@ def status(connection: Connection, study_id: int) -> Status:
         total_steps=done + left,
         trained_s=sum(row.train_s for row in sums),
         remaining_s=_remaining_s(sums, left, spec.cluster.max_jobs),
+        ranked=utc(study.ranked_s),
         coordinator=_holder(study),
         waits_why=study.waits_why,
         redrawn=dict(redrawn(connection, study_id)),

@@ -12,26 +12,21 @@ from dataclasses import fields
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import uvicorn
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
-from fastapi import Path as PathParameter
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
-from pydantic import BeforeValidator, Field
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import emsearch
 from emsearch.errors import NotFoundError
-from emsearch.ledger import queries
-from emsearch.ledger.listings import Wanted
+from emsearch.ledger.leaders import Sorting
 from emsearch.ledger.store import Ledger
 from emsearch.reports import live
-from emsearch.reports.cards import CandidateCard, TrialCard, candidate_card, trial_card
-from emsearch.reports.leaderboard import Entry
+from emsearch.reports.api import Api, Asked, AttemptText, Most, Number, Studies
+from emsearch.reports.leaderboard import leaderboard
 from emsearch.reports.pages import templates
-from emsearch.reports.standings import Standing, standings
-from emsearch.reports.status import Status, status
 
 __all__ = ["address", "make_app", "new_token", "serve", "tunnel"]
 
@@ -47,14 +42,6 @@ _HEADERS = {
 }
 _STATIC = {"report.css": "text/css", "web.css": "text/css", "web.js": "text/javascript"}
 _HOSTS = ["127.0.0.1", "localhost"]
-
-Number = Annotated[int, PathParameter(ge=0, le=2**53)]
-Bound = Annotated[
-    Annotated[int, Field(ge=0, le=2**53)] | None,
-    BeforeValidator(lambda given: None if given == "" else given),  # a form's empty field
-    Query(),
-]
-Most = Annotated[int, Query(ge=1, le=1000)]
 
 
 def new_token() -> str:
@@ -72,15 +59,18 @@ def tunnel(port: int) -> str:
     return f"ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@{socket.gethostname()}"
 
 
-def serve(ledger: Ledger, folder: Path, port: int, token: str) -> None:
+def serve(ledger: Ledger, folder: Path | None, port: int, token: str) -> None:
     """Serve the pages on this host alone until interrupted."""
     app = make_app(ledger, folder, token)
     # An access log would hold the token.
     uvicorn.run(app, host="127.0.0.1", port=port, access_log=False, log_level="warning")
 
 
-def make_app(ledger: Ledger, folder: Path, token: str) -> FastAPI:
-    """Return the pages of the study in `folder`, below the token."""
+def make_app(ledger: Ledger, folder: Path | None, token: str) -> FastAPI:
+    """Return the pages of the ledger's studies, below the token.
+
+    `folder` holds the ledger's study; None: each study's row says where its folder is.
+    """
     pages = FastAPI(
         title="emsearch",
         version=emsearch.__version__,
@@ -88,8 +78,9 @@ def make_app(ledger: Ledger, folder: Path, token: str) -> FastAPI:
         redoc_url=None,
         root_path_in_servers=False,
     )
-    pages.include_router(_Api(ledger).router)
-    pages.include_router(_Pages(ledger, folder, f"/{token}").router)
+    studies = Studies(ledger, folder)
+    pages.include_router(Api(studies).router)
+    pages.include_router(_Pages(studies, f"/{token}").router)
     pages.add_exception_handler(NotFoundError, _not_found)
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.mount(f"/{token}", pages)
@@ -124,130 +115,77 @@ def _not_found(_request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)}, status_code=404)
 
 
-def _wanted(
-    family: Annotated[list[str] | None, Query()] = None,
-    origin: Annotated[list[str] | None, Query()] = None,
-    step: Bound = None,
-    least_parameters: Bound = None,
-    most_parameters: Bound = None,
-    *,
-    failed: bool | None = None,
-) -> Wanted:
-    return Wanted(
-        families=[one for one in family or () if one],
-        origins=[one for one in origin or () if one],
-        step=step,
-        least_parameters=least_parameters,
-        most_parameters=most_parameters,
-        failed=failed,
-    )
-
-
-Asked = Annotated[Wanted, Depends(_wanted)]
-
-
-class _Api:
-    """The same facts as JSON; `openapi.json` describes them."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self.router = APIRouter(prefix="/api", responses={404: {"description": "Not there"}})
-        for path, function in (
-            ("/status", self.status),
-            ("/leaderboard", self.leaderboard),
-            ("/standings", self.standings),
-            ("/candidates/{number}", self.candidate),
-            ("/trials/{number}", self.trial),
-        ):
-            self.router.add_api_route(path, function, methods=["GET"])
-
-    def status(self) -> Status:
-        """Where the study stands."""
-        with self._ledger.reading() as connection:
-            return status(connection, queries.study(connection).id)
-
-    def leaderboard(
-        self,
-        wanted: Asked,
-        most: Most = 100,
-        by: str | None = None,
-        sort: live.Sorting = "rank",
-    ) -> list[Entry]:
-        """Candidates, best first."""
-        with self._ledger.reading() as connection:
-            return live.sorted_entries(connection, most, wanted, by, sort)
-
-    def standings(self) -> list[Standing]:
-        """The ensemble and its rivals with their scores."""
-        with self._ledger.reading() as connection:
-            return standings(connection, queries.study(connection).id)
-
-    def candidate(self, number: Number) -> CandidateCard:
-        """All that is known of a candidate."""
-        with self._ledger.reading() as connection:
-            return candidate_card(connection, queries.study(connection).id, number)
-
-    def trial(self, number: Number) -> TrialCard:
-        """All that is known of a trial."""
-        with self._ledger.reading() as connection:
-            return trial_card(connection, queries.study(connection).id, number)
-
-
 class _Pages:
     """The pages for people."""
 
-    def __init__(self, ledger: Ledger, folder: Path, root: str) -> None:
-        self._ledger = ledger
-        self._folder = folder
+    def __init__(self, studies: Studies, root: str) -> None:
+        self._studies = studies
         self._root = root
         self.router = APIRouter(include_in_schema=False)
         for path, function in (
-            ("/", self.home),
-            ("/candidates/{number}", self.candidate),
-            ("/trials/{number}", self.trial),
-            ("/cluster", self.cluster),
-            ("/overlays/{place}", self.overlay),
+            ("/", self.first),
+            ("/studies/{study}/", self.home),
+            ("/studies/{study}/candidates/{number}", self.candidate),
+            ("/studies/{study}/trials/{number}", self.trial),
+            ("/studies/{study}/attempts/{name}", self.attempt),
+            ("/studies/{study}/cluster", self.cluster),
+            ("/studies/{study}/overlays/{place}", self.overlay),
             ("/static/{name}", self.static),
         ):
             self.router.add_api_route(path, function, methods=["GET"])
 
+    def first(self, request: Request) -> Response:
+        """Return the list of studies, or lead to the only one."""
+        found = self._studies.all()
+        if len(found) == 1:
+            return RedirectResponse(f"{self._root}/studies/{found[0].number}/", status_code=303)
+        page = live.StudiesPage(name="studies", studies=tuple(found))
+        return self._answer(request, "web_studies.html.jinja", page, {})
+
     def home(
         self,
         request: Request,
+        study: Number,
         wanted: Asked,
         most: Most = 50,
         by: str = "",
-        sort: live.Sorting = "rank",
+        sort: Sorting = Sorting.RANK,
     ) -> Response:
-        """Return the first page."""
-        with self._ledger.reading() as connection:
-            entries = live.sorted_entries(connection, most, wanted, by or None, sort)
-            page = live.home_page(connection, self._folder, entries)
+        """Return a study's first page."""
+        with self._studies.reading(study) as (connection, folder):
+            entries = leaderboard(connection, study, most, wanted, by or None, sort)
+            page = live.home_page(connection, folder, entries)
         asked = {"wanted": wanted, "most": most, "by": by, "sort": sort}
-        return self._answer(request, "web_home.html.jinja", page, asked)
+        return self._answer(request, "web_home.html.jinja", page, asked, study)
 
-    def candidate(self, request: Request, number: Number) -> Response:
+    def candidate(self, request: Request, study: Number, number: Number) -> Response:
         """Return a candidate's page."""
-        with self._ledger.reading() as connection:
+        with self._studies.reading(study) as (connection, _):
             page = live.candidate_page(connection, number)
-        return self._answer(request, "web_candidate.html.jinja", page, {})
+        return self._answer(request, "web_candidate.html.jinja", page, {}, study)
 
-    def trial(self, request: Request, number: Number) -> Response:
+    def trial(self, request: Request, study: Number, number: Number) -> Response:
         """Return a trial's page."""
-        with self._ledger.reading() as connection:
-            page = live.trial_page(connection, self._folder, number)
-        return self._answer(request, "web_trial.html.jinja", page, {})
+        with self._studies.reading(study) as (connection, folder):
+            page = live.trial_page(connection, folder, number)
+        return self._answer(request, "web_trial.html.jinja", page, {}, study)
 
-    def cluster(self, request: Request) -> Response:
+    def attempt(self, request: Request, study: Number, name: AttemptText) -> Response:
+        """Return an attempt's page, its log on it."""
+        with self._studies.reading(study) as (connection, folder):
+            page = live.attempt_page(connection, folder, name)
+        return self._answer(request, "web_attempt.html.jinja", page, {}, study)
+
+    def cluster(self, request: Request, study: Number) -> Response:
         """Return what the cluster does."""
-        with self._ledger.reading() as connection:
+        with self._studies.reading(study) as (connection, _):
             page = live.cluster_page(connection)
-        return self._answer(request, "web_cluster.html.jinja", page, {})
+        return self._answer(request, "web_cluster.html.jinja", page, {}, study)
 
-    def overlay(self, place: Number) -> Response:
+    def overlay(self, study: Number, place: Number) -> Response:
         """Return an overlay's picture."""
-        with self._ledger.reading() as connection:
-            return FileResponse(live.overlay_file(connection, self._folder, place))
+        with self._studies.reading(study) as (connection, folder):
+            return FileResponse(live.overlay_file(connection, folder, place))
 
     def static(self, name: str) -> Response:
         """Return a style sheet or the script."""
@@ -257,11 +195,21 @@ class _Pages:
         return Response(content, media_type=_STATIC[name])
 
     def _answer(
-        self, request: Request, template: str, page: Any, asked: dict[str, Any]
+        self,
+        request: Request,
+        template: str,
+        page: Any,
+        asked: dict[str, Any],
+        study: int | None = None,
     ) -> Response:
         """Return a page, or 304 where the reader has it already."""
         facts = {field.name: getattr(page, field.name) for field in fields(page)}
-        html = templates().get_template(template).render(facts | asked, root=self._root)
+        places = {
+            "top": self._root,
+            "root": f"{self._root}/studies/{study}",
+            "note": self._studies.note(),
+        }
+        html = templates().get_template(template).render(facts | asked | places)
         tag = f'"{sha256(html.encode()).hexdigest()[:24]}"'
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers={"ETag": tag})

@@ -104,10 +104,10 @@ def test_init_writes_a_study_file_that_check_accepts(tmp_path: Path) -> None:
     assert "exists" in again.stderr
 
 
-def test_show_wants_one_of_the_two(finished: Path) -> None:
+def test_show_wants_one_of_the_three(finished: Path) -> None:
     done = run("show", finished)
     assert done.returncode == 1
-    assert "--candidate N or --trial N" in done.stderr
+    assert "--candidate N, --trial N or --attempt NAME" in done.stderr
 
 
 def test_the_report_is_one_file_that_needs_nothing_else(finished: Path) -> None:

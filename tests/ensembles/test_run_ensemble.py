@@ -123,7 +123,7 @@ def test_an_ensemble_replaces_the_one_before(order: EnsembleOrder, post: FakePos
 
 def test_overlays_show_sections_of_the_test_split(order: EnsembleOrder, post: FakePost) -> None:
     paths = run_ensemble(order, post).facts["overlays"]
-    assert [Path(path).name for path in paths] == ["v0-z0005.png"]
+    assert [Path(path).name for path in paths] == ["v0-z0005.png", "v0-z0005-worst.png"]
     with Image.open(post.study / paths[0]) as opened:
         sheet = np.asarray(opened)
     assert sheet.shape[1] == 5 * 56 + 4 * 6
@@ -137,7 +137,7 @@ def test_without_a_test_split_validation_is_shown_and_test_is_none(
     dataset = replace(order.dataset, volumes=(replace(volume, test=None),))
     facts = run_ensemble(replace(order, dataset=dataset), post).facts
     assert {entry["test"] is None for entry in facts["entries"]} == {True}
-    assert [Path(path).name for path in facts["overlays"]] == ["v0-z0004.png"]
+    assert [Path(path).name for path in facts["overlays"]] == ["v0-z0004.png", "v0-z0004-worst.png"]
 
 
 def test_an_empty_pool_is_refused(order: EnsembleOrder, post: FakePost) -> None:

@@ -1,9 +1,9 @@
+from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, select
+from sqlalchemy import URL, Connection, func, select
 
 from emsearch.ledger import changes, listings, queries
 from emsearch.ledger.intake import end_attempt, take_in
@@ -19,9 +19,9 @@ NAME = AttemptName(token="job-1", index=0, order=1, restart=0)
 
 
 @pytest.fixture
-def held(tmp_path: Path, any_tree: Tree) -> tuple[Ledger, Lease]:
+def held(database: URL, any_tree: Tree) -> Iterator[tuple[Ledger, Lease]]:
     """A ledger with one trial, whose order is in a job."""
-    ledger = open_ledger(tmp_path / "ledger.sqlite", create=True)
+    ledger = open_ledger(database, create=True)
     study = {"name": "s", "seed": 1, "spec": {}, "version": "0", "stage": "searching"}
     lease = ledger.acquire(ledger.create_study(study))
     candidate = Candidate(number=1, tree=any_tree, recipe=Recipe(), origin=Origin.RANDOM)
@@ -30,7 +30,8 @@ def held(tmp_path: Path, any_tree: Tree) -> tuple[Ledger, Lease]:
         row = changes.add_candidate(connection, 1, candidate, arithmetic)
         changes.add_trial(connection, 1, row, repeat=0, seed=3, until_step=40, expected_s=1.0)
         changes.begin_job(connection, 1, "job-1", [1], 5.0)
-    return ledger, lease
+    yield ledger, lease
+    ledger.close()
 
 
 def event(number: int, kind: EventKind, **facts: Any) -> Event:
@@ -133,3 +134,24 @@ def test_a_move_that_is_none_is_refused(held: tuple[Ledger, Lease]) -> None:
     ledger, lease = held
     with ledger.writing(lease) as connection, pytest.raises(AssertionError, match="no move"):
         changes.move_trial(connection, 1, TrialState.COMPLETED, TrialState.RUNNING)
+
+
+def test_words_that_are_no_text_are_stored_all_the_same(held: tuple[Ledger, Lease]) -> None:
+    ledger, lease = held
+    said = "before\0after \ud800 end"
+    end = event(3, EventKind.ENDED, cause=Cause.ERROR, step=0, detail=said)
+    with ledger.writing(lease) as connection:
+        take_in(connection, 1, [event(0, EventKind.STARTED, node="cn\0"), end])
+        assert attempt(connection).detail == "before\ufffdafter ? end"
+        assert attempt(connection).node == "cn\ufffd"
+
+
+def test_a_verdict_is_kept_beside_the_trial(held: tuple[Ledger, Lease]) -> None:
+    ledger, lease = held
+    with ledger.writing(lease) as connection:
+        values = {"cause": Cause.ERROR, "detail": "boom"}
+        changes.move_trial(connection, 1, TrialState.RUNNING, TrialState.FAILED, values)
+        changes.move_trial(connection, 1, TrialState.FAILED, TrialState.WAITING)
+        told = [row.facts for row in queries.decisions(connection, 1, "verdict")]
+    assert [(one["trial"], one["state"]) for one in told] == [(1, "failed"), (1, "waiting")]
+    assert told[0]["detail"] == "boom"

@@ -1,10 +1,13 @@
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import URL, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from emsearch.errors import LeaseError, NotFoundError
+from emsearch.errors import LeaseError, NotFoundError, StateError
+from emsearch.ledger import changes, queries
 from emsearch.ledger.store import LEASE_S, Lease, Ledger, open_ledger
 from emsearch.ledger.tables import StudyRow
 
@@ -12,10 +15,11 @@ STUDY = {"name": "s", "seed": 1, "spec": {}, "version": "0", "stage": "searching
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    ledger = open_ledger(tmp_path / "ledger.sqlite", create=True)
+def ledger(database: URL) -> Iterator[Ledger]:
+    ledger = open_ledger(database, create=True)
     ledger.create_study(STUDY)
-    return ledger
+    yield ledger
+    ledger.close()
 
 
 def stage_of(ledger: Ledger) -> str:
@@ -71,11 +75,9 @@ def test_a_dead_holder_on_this_host_is_overtaken_at_once(ledger: Ledger) -> None
     assert ledger.acquire(1).fence == 2
 
 
-def test_a_silent_holder_elsewhere_is_overtaken_after_its_lease(tmp_path: Path) -> None:
+def test_a_silent_holder_elsewhere_is_overtaken_after_its_lease(ledger: Ledger) -> None:
     now = [1000.0]
-    ledger = open_ledger(tmp_path / "ledger.sqlite", create=True)
     ledger._clock = lambda: now[0]
-    ledger.create_study(STUDY)
     slow = ledger.acquire(1)
     with ledger.writing(slow) as connection:
         connection.execute(text("update studies set holder = 'elsewhere/1/1.0'"))
@@ -106,12 +108,72 @@ def test_a_reader_sees_one_moment_while_the_coordinator_writes(ledger: Ledger) -
 
 def test_foreign_keys_are_held_to(ledger: Ledger) -> None:
     lease = ledger.acquire(1)
-    with pytest.raises(Exception, match="FOREIGN KEY"), ledger.writing(lease) as connection:
-        connection.execute(
-            text("insert into jobs (study_id, token, created_s) values (99, 't', 0)")
+    with pytest.raises(IntegrityError, match=r"(?i)foreign key"), ledger.writing(lease) as writing:
+        writing.execute(
+            text("insert into jobs (study_id, token, created_s, gpus) values (99, 't', 0, 0)")
         )
 
 
-def test_the_ledger_is_in_wal_mode(ledger: Ledger) -> None:
+def test_a_reader_cannot_write(database: URL, ledger: Ledger) -> None:
+    reader = open_ledger(database, read_only=True)
+    with pytest.raises(DBAPIError, match=r"(?i)read-?only"), reader.reading() as connection:
+        connection.execute(text("update studies set stage = 'tuning'"))
+    assert stage_of(ledger) == "searching"
+    reader.close()
+
+
+def test_studies_of_one_database_are_told_apart_by_name(ledger: Ledger) -> None:
+    second = ledger.create_study({**STUDY, "name": "t", "seed": 2**62})
+    lease = ledger.acquire(second)
+    with ledger.writing(lease) as connection:
+        changes.advance(connection, second, {"stage": "tuning"})
+    with ledger.of("t").reading() as connection:
+        assert (queries.study(connection).stage, queries.study(connection).seed) == (
+            "tuning",
+            2**62,
+        )
+    with ledger.of("s").reading() as connection:
+        assert queries.study(connection).stage == "searching"
+        assert [row.name for row in queries.studies(connection)] == ["s", "t"]
+    with ledger.of("u").reading() as connection, pytest.raises(NotFoundError, match="no study 'u'"):
+        queries.study(connection)
+
+
+def test_two_studies_of_one_database_are_written_by_two_coordinators(ledger: Ledger) -> None:
+    first, second = ledger.acquire(1), ledger.acquire(ledger.create_study({**STUDY, "name": "t"}))
+    with ledger.writing(first) as connection:
+        changes.advance(connection, 1, {"stage": "tuning"})
+    with ledger.writing(second) as connection:
+        changes.advance(connection, second.study_id, {"stage": "combining"})
+    with ledger.reading() as connection:
+        assert [row.stage for row in queries.studies(connection)] == ["tuning", "combining"]
+
+
+def test_a_name_that_is_taken_is_refused_with_the_folder_that_has_it(ledger: Ledger) -> None:
+    ledger.create_study({**STUDY, "name": "t", "folder": "/data/runs/t"})
+    with pytest.raises(StateError, match=r"holds a study 't' already \(in /data/runs/t\)"):
+        ledger.create_study({**STUDY, "name": "t"})
+
+
+def test_of_two_who_acquire_at_once_one_is_refused(ledger: Ledger) -> None:
+    said: list[object] = []
+
+    def acquire() -> None:
+        try:
+            said.append(ledger.acquire(1))
+        except LeaseError as error:
+            said.append(str(error))
+
+    both = [threading.Thread(target=acquire) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert sorted(isinstance(one, Lease) for one in said) == [False, True]
+
+
+def test_a_file_on_a_local_disk_is_in_wal_mode(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path / "ledger.sqlite", create=True)
     with ledger.reading() as connection:
         assert connection.scalar(text("pragma journal_mode")) == "wal"
+    ledger.close()

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emsearch.reports.charts import pareto
 from emsearch.reports.figures import Chart, Point, Series, curves, scatter, short, span
 
 values = st.floats(-1e6, 1e6).filter(lambda value: value == 0 or abs(value) > 1e-6)
@@ -65,3 +66,14 @@ def test_a_span_is_in_parts_of_a_hundred() -> None:
 )
 def test_large_numbers_are_short(value: float, text: str) -> None:
     assert short(value) == text
+
+
+def test_the_front_joins_points_that_no_smaller_one_outscores() -> None:
+    points = [Point(x=x, y=y) for x, y in ((10, 0.3), (20, 0.2), (30, 0.5), (30, 0.6), (40, 0.6))]
+    assert pareto(points) == ((10, 0.3), (30, 0.6))
+    chart = scatter(points, "x", "y", "label", front=pareto(points))
+    places = [place.split(",") for place in chart.front.split(" ")]
+    assert len(places) == 4
+    assert places[0][1] == places[1][1]
+    assert places[1][0] == places[2][0]
+    assert not scatter(points, "x", "y", "label").front

@@ -1,6 +1,5 @@
 """The report and the live pages in a real Chromium."""
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +8,14 @@ from pathlib import Path
 import pytest
 import uvicorn
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from sqlalchemy import text
 
 from emsearch.ledger.store import Ledger
 from emsearch.records.trial import Stage
 from emsearch.reports.pages import write_report
 from emsearch.reports.web import address, make_app
 from tests.support.chromium import CHROMIUM, FLAGS
+from tests.support.ports import free_port
 
 TOKEN = "a-token"
 Make = Callable[..., tuple[Ledger, Path]]
@@ -50,9 +51,7 @@ def serve() -> Iterator[Callable[[Ledger, Path], str]]:
     servers: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def start(ledger: Ledger, folder: Path) -> str:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         app = make_app(ledger, folder, TOKEN)
         server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
         thread = threading.Thread(target=server.run)
@@ -140,9 +139,11 @@ def test_hostile_names_and_logs_run_nothing(page: Page, serve: Serve, make_study
     ledger, folder = make_study(classes=classes, detail=hostile)
     page.goto(write_report(ledger, folder).as_uri())
     expect(page.get_by_text(hostile).first).to_be_visible()
+    with ledger._engine.begin() as connection:
+        connection.execute(text("UPDATE studies SET name = :name"), {"name": hostile})
     where = serve(ledger, folder)
-    for path in ("", "trials/11", "candidates/3"):
-        page.goto(where + path)
+    for path in ("", "cluster", "trials/11", "candidates/3"):
+        page.goto(f"{where}studies/1/{path}")
         page.wait_for_timeout(3500 if path == "" else 0)  # past a live update
-    page.goto(f"{where}trials/11")
+    page.goto(f"{where}studies/1/trials/11")
     expect(page.get_by_text(hostile).first).to_be_visible()

@@ -2,19 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from emsearch.errors import NotFoundError, SpecError
+from emsearch.errors import SpecError
 from emsearch.ledger.store import Ledger
 from emsearch.reports.query import query
 
 
-@pytest.fixture
-def path(ledger: Ledger, folder: Path) -> Path:
-    assert ledger
-    return folder / "ledger.sqlite"
-
-
-def test_a_select_gives_its_rows_by_name(path: Path) -> None:
-    rows = query(path, "SELECT origin, count(*) AS n FROM candidates GROUP BY origin ORDER BY n")
+def test_a_select_gives_its_rows_by_name(ledger: Ledger) -> None:
+    rows = query(ledger, "SELECT origin, count(*) AS n FROM candidates GROUP BY origin ORDER BY n")
     assert rows == [
         {"origin": "baseline", "n": 1},
         {"origin": "tuned", "n": 12},
@@ -22,17 +16,17 @@ def test_a_select_gives_its_rows_by_name(path: Path) -> None:
     ]
 
 
-def test_two_columns_of_one_name_are_both_kept(path: Path) -> None:
-    rows = query(path, "SELECT t.id, c.id FROM trials t JOIN candidates c ON c.id = candidate_id")
+def test_two_columns_of_one_name_are_both_kept(ledger: Ledger) -> None:
+    rows = query(ledger, "SELECT t.id, c.id FROM trials t JOIN candidates c ON c.id = candidate_id")
     assert list(rows[0]) == ["id", "id_2"]
 
 
-def test_a_common_table_expression_is_a_reading_too(path: Path) -> None:
+def test_a_common_table_expression_is_a_reading_too(ledger: Ledger) -> None:
     statement = """
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3)
         SELECT sum(i) AS s FROM n
     """
-    assert query(path, statement) == [{"s": 6}]
+    assert query(ledger, statement) == [{"s": 6}]
 
 
 @pytest.mark.parametrize(
@@ -53,16 +47,12 @@ def test_a_common_table_expression_is_a_reading_too(path: Path) -> None:
         "SELECT nonsense FROM nowhere",
     ],
 )
-def test_whatever_is_no_reading_is_refused_and_changes_nothing(path: Path, statement: str) -> None:
-    before = query(path, "SELECT * FROM trials")
+def test_whatever_is_no_reading_is_refused_and_changes_nothing(
+    ledger: Ledger, statement: str
+) -> None:
+    before = query(ledger, "SELECT * FROM trials")
     with pytest.raises(SpecError, match="the ledger refuses"):
-        query(path, statement)
-    assert query(path, "SELECT * FROM trials") == before
+        query(ledger, statement)
+    assert query(ledger, "SELECT * FROM trials") == before
     assert not (Path.cwd() / "copy.sqlite").exists()
     assert not (Path.cwd() / "other.sqlite").exists()
-
-
-def test_no_ledger_is_made_where_none_is(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="no ledger"):
-        query(tmp_path / "ledger.sqlite", "SELECT 1")
-    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from emsearch.coordinator.folder import create_study, open_study
 from emsearch.coordinator.reopen import reopen
 from emsearch.coordinator.serve import Coordinator
 from emsearch.execution.executor import Request
-from emsearch.ledger import listings, queries
+from emsearch.ledger import leaders, listings, queries
 from emsearch.ledger.store import Ledger
 from emsearch.records.spec import StudySpec
 from emsearch.records.trial import OVER, Stage, TrialState
@@ -81,7 +81,7 @@ def results(ledger: Ledger) -> dict[str, Any]:
     """Return what a study came to, without what depends on the course of events."""
     with ledger.reading() as connection:
         trials = queries.trials_of(connection, 1)
-        ranked = listings.ranked(connection, 1)
+        ranked = leaders.ranked(connection, 1)
         return {
             "trials": [(t.candidate, t.repeat, t.seed, t.state, t.step, t.score) for t in trials],
             "ranked": [(r.rank, r.candidate, r.tree, r.score, r.recipe) for r in ranked],

@@ -9,8 +9,8 @@ from typing import Any
 
 import tifffile
 
-from emsearch.ledger import listings, queries
-from emsearch.ledger.store import open_ledger
+from emsearch.ledger import leaders, listings, queries
+from emsearch.ledger.store import Ledger, open_ledger
 from emsearch.volumes.phantom import phantom
 
 STUDY = """
@@ -95,10 +95,15 @@ def listed(*arguments: str | Path) -> Any:
 
 def results(folder: Path) -> dict[str, Any]:
     """Return what a study came to, without what depends on the course of events."""
-    with open_ledger(folder / "ledger.sqlite").reading() as connection:
+    return results_of(open_ledger(folder / "ledger.sqlite"))
+
+
+def results_of(ledger: Ledger) -> dict[str, Any]:
+    """Return the same of a ledger."""
+    with ledger.reading() as connection:
         trials = queries.trials_of(connection, 1)
         curves = listings.curves(connection, 1)
-        ranked = listings.ranked(connection, 1)
+        ranked = leaders.ranked(connection, 1)
         ensembles = listings.ensembles(connection, 1)
         return {
             "trials": [(t.candidate, t.repeat, t.seed, t.state, t.step, t.score) for t in trials],

@@ -1,0 +1,44 @@
+"""Where a segmentation is at its worst, so that a report shows that place too.
+
+Axes: Y X pixels in array order.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+__all__ = ["WORST_SIDE", "Place", "worst_place"]
+
+WORST_SIDE = 160
+"""Pixels along the side of the place that is shown."""
+
+Place = tuple[float, tuple[slice, slice]]
+"""The part of its labelled pixels that are wrong, and where it is."""
+
+
+def worst_place(
+    true_YX: NDArray[np.integer], labels_YX: NDArray[np.integer], side: int = WORST_SIDE
+) -> Place | None:
+    """Return the square in which most pixels are wrong, of those at least half labelled.
+
+    Pixels whose truth is below 0 are not labelled. None where no square is.
+    """
+    height, width = (min(side, size) for size in true_YX.shape)
+    labelled_YX = true_YX >= 0
+    wrong_YX = labelled_YX & (true_YX != labels_YX)
+    share_YX = _means(labelled_YX, height, width)
+    worst_YX = np.where(share_YX >= 0.5, _means(wrong_YX, height, width), -1.0)
+    y, x = (int(at) for at in np.unravel_index(int(worst_YX.argmax()), worst_YX.shape))
+    if worst_YX[y, x] < 0:
+        return None
+    part = float(worst_YX[y, x] / share_YX[y, x])
+    return part, (slice(y, y + height), slice(x, x + width))
+
+
+def _means(mask_YX: NDArray[np.bool_], height: int, width: int) -> NDArray[np.float64]:
+    """Return the mean over the square that begins at each pixel, where one fits."""
+    mean_YX: NDArray[np.float64] = uniform_filter(
+        mask_YX.astype(np.float64), (height, width), origin=(-(height // 2), -(width // 2))
+    )
+    rows, columns = mask_YX.shape
+    return mean_YX[: rows - height + 1, : columns - width + 1]
