@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emsearch.errors import SpecError
 from emsearch.inference.box import Box, Reader, Shape, split_box
-from emsearch.inference.predict import Predictor
+from emsearch.inference.predict import Predictor, most_probable
 from emsearch.inference.tiles import Tiling
 from emsearch.inference.views import Manner, views_of
 
@@ -53,13 +53,16 @@ class Committee:
     def predict(self, read: Reader, volume_zyx: Shape, region: Box) -> Tensor:
         """Return the probability_KZYX of a region, on the networks' device; it is all in memory."""
         device = self.members[0].device
-        sum_KZYX = torch.zeros((self.classes, *region.shape_zyx), device=device)
+        sum_KZYX = torch.empty((self.classes, *region.shape_zyx), device=device)
+        where = (read, volume_zyx, region)
+        if not self.is_majority:
+            for turn, (member, weight) in enumerate(zip(self.members, self.weights, strict=True)):
+                self._add(sum_KZYX, weight, member, where, is_first=turn == 0)
+            return sum_KZYX
+        alone_KZYX = torch.empty_like(sum_KZYX)
+        sum_KZYX.zero_()
         for member, weight in zip(self.members, self.weights, strict=True):
-            if not self.is_majority:
-                self._add(sum_KZYX, weight, member, (read, volume_zyx, region))
-                continue
-            alone_KZYX = torch.zeros_like(sum_KZYX)
-            self._add(alone_KZYX, 1.0, member, (read, volume_zyx, region))
+            self._add(alone_KZYX, 1.0, member, where, is_first=True)
             sum_KZYX.add_(vote_of(alone_KZYX), alpha=weight)
         return sum_KZYX
 
@@ -71,7 +74,7 @@ class Committee:
     def labels(self, read: Reader, volume_zyx: Shape) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
         """Yield the blocks of a whole volume, each with its labels_ZYX."""
         for block in split_box(Box.whole(volume_zyx), self.block_zyx(volume_zyx)):
-            found_ZYX = self.predict(read, volume_zyx, block).argmax(0).to(torch.uint8)
+            found_ZYX = most_probable(self.predict(read, volume_zyx, block))
             yield block, found_ZYX.cpu().numpy()
 
     def _add(
@@ -80,15 +83,24 @@ class Committee:
         weight: float,
         member: Predictor,
         where: tuple[Reader, Shape, Box],
+        *,
+        is_first: bool,
     ) -> None:
-        """Add what a member says of a region, the mean over its views."""
+        """Add what a member says of a region, the mean over its views.
+
+        The first that is added replaces what is there.
+        """
         read, volume_zyx, region = where
         views = list(views_of(self.manner, is_flat=member.is_flat))
-        for view in views:
+        for turn, view in enumerate(views):
             seen = (view.reader(read, volume_zyx), view.shape(volume_zyx))
             for box, piece_KZYX in member.pieces(*seen, view.box(region, volume_zyx)):
                 place = view.back(box, volume_zyx).slices(region.start_zyx)
-                sum_KZYX[:, *place].add_(view.restore(piece_KZYX), alpha=weight / len(views))
+                here_KZYX, share = sum_KZYX[:, *place], weight / len(views)
+                if is_first and turn == 0:
+                    torch.mul(view.restore(piece_KZYX), share, out=here_KZYX)
+                else:
+                    here_KZYX.add_(view.restore(piece_KZYX), alpha=share)
 
     @property
     def reach_zyx(self) -> Shape:

@@ -17,7 +17,7 @@ from emsearch.inference.tiles import BLENDS, Tile, Tiling, plan_tiling, tiles_of
 from emsearch.trees.arithmetic import Target, describe
 from emsearch.trees.node import Tree
 
-__all__ = ["Predictor", "tiling_of"]
+__all__ = ["Predictor", "most_probable", "tiling_of"]
 
 _WINDOW_BYTES = {"cpu": 1 << 29, "cuda": 1 << 32}
 """Of a window's activations, by the kind of device."""
@@ -87,7 +87,7 @@ class Predictor:
         """Return the most probable class of each voxel of `region`, labels_ZYX."""
         labels_ZYX = np.empty(region.shape_zyx, np.uint8)
         for box, piece_KZYX in self.pieces(read, volume_zyx, region):
-            found_ZYX = piece_KZYX.argmax(0).to(torch.uint8)
+            found_ZYX = most_probable(piece_KZYX)
             labels_ZYX[box.slices(region.start_zyx)] = found_ZYX.cpu().numpy()
         return labels_ZYX
 
@@ -119,6 +119,19 @@ class Predictor:
         window_z = (self.tiling.window_zyx or (1, 1, 1))[0]
         sections = _BLOCK_BYTES // (4 * (self.classes + 1) * y * x)
         return max(sections, window_z), y, x
+
+
+def most_probable(probability_KZYX: Tensor) -> Tensor:
+    """Return the labels_ZYX of most probable classes, the first of equals, as uint8.
+
+    On a CPU that is many times faster than torch's argmax along the first axis.
+    """
+    best_ZYX = probability_KZYX[0].clone()
+    labels_ZYX = torch.zeros(best_ZYX.shape, dtype=torch.uint8, device=best_ZYX.device)
+    for number, said_ZYX in enumerate(probability_KZYX[1:], start=1):
+        labels_ZYX.masked_fill_(said_ZYX > best_ZYX, number)
+        torch.maximum(best_ZYX, said_ZYX, out=best_ZYX)
+    return labels_ZYX
 
 
 def tiling_of(tree: Tree, classes: int, patch_zyx: Shape, device: torch.device) -> Tiling:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from emsearch.errors import SpecError
 from emsearch.inference.box import Box, Reader, Shape, split_box
 from emsearch.inference.committee import block_shape, vote_of
-from emsearch.inference.predict import Predictor
+from emsearch.inference.predict import Predictor, most_probable
 from emsearch.inference.tiles import Tiling
 from emsearch.metrics.overlap import Confusion, confusion
 from emsearch.records.dataset import Dataset
@@ -90,7 +90,7 @@ def confusion_on(parts: Sequence[Part], predictor: Predictor) -> Confusion:
     counts_KK = np.zeros((predictor.classes, predictor.classes), np.int64)
     for part in parts:
         for box, probability_KZYX in predictor.pieces(part.reader, part.volume_zyx, part.region):
-            predicted_ZYX = probability_KZYX.argmax(0).to(torch.uint8).cpu().numpy()
+            predicted_ZYX = most_probable(probability_KZYX).cpu().numpy()
             truth_ZYX = part.truth(box)
             counts_KK += confusion(predicted_ZYX, truth_ZYX, predictor.classes)
     return counts_KK

@@ -21,6 +21,7 @@ from emsearch.inference.box import Box, Shape
 from emsearch.inference.committee import tempered
 from emsearch.inference.ensemble import Ensemble, load_ensemble
 from emsearch.inference.output import Output, begin, name_block, sweep
+from emsearch.inference.predict import most_probable
 from emsearch.inference.resample import Regrid, Resampled, step_between
 from emsearch.inference.source import Held, Source, open_source
 from emsearch.inference.views import Manner
@@ -131,7 +132,7 @@ class _Writer:
         for part in _parts(block, self._part_zyx()):
             place = part.slices(block.start_zyx)
             found_KZYX = self._probability(part, source)
-            labels_ZYX[place] = found_KZYX.argmax(0).to(torch.uint8).cpu().numpy()
+            labels_ZYX[place] = most_probable(found_KZYX).cpu().numpy()
             if probability_KZYX is not None:
                 calibrated_KZYX = tempered(found_KZYX, self.ensemble.card.temperature)
                 rounded_KZYX = calibrated_KZYX.mul(255).round_().to(torch.uint8)

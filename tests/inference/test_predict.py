@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from emsearch.inference import predict
 from emsearch.inference.box import Box, Shape
-from emsearch.inference.predict import Predictor
+from emsearch.inference.predict import Predictor, most_probable
 from emsearch.inference.tiles import Tiling
 from emsearch.volumes.dataset import mirrored
 
@@ -119,6 +119,14 @@ def test_labels_are_the_most_probable_classes() -> None:
     assert labels_ZYX.dtype == np.uint8
     expected = _probability(predictor, image_ZYX, region).argmax(0)
     np.testing.assert_array_equal(labels_ZYX, expected)
+
+
+def test_the_first_of_equally_probable_classes_is_taken() -> None:
+    probability_KZYX = torch.tensor([[0.2, 0.4, 0.1], [0.2, 0.4, 0.5], [0.6, 0.2, 0.4]])
+    found = most_probable(probability_KZYX[:, None, None])
+    assert found.flatten().tolist() == [2, 0, 1]
+    many = torch.rand((7, 3, 40, 50))
+    np.testing.assert_array_equal(most_probable(many), many.argmax(0))
 
 
 def test_a_blended_region_is_made_in_blocks_that_fit_memory(
