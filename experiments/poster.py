@@ -84,7 +84,8 @@ max_jobs = {jobs}
 PATCH = (1, 128, 128)
 _SIDE = 512  # pixels of a panel
 _GAP = 12
-_TOP = 620  # pixels of the row of trees
+_TOP = 620  # pixels of the row of trees, at most
+_FINE = 3  # trees are painted so much larger first
 _NAMES = ("Data", "Human", "Best single network", "Best ensemble")
 
 
@@ -236,43 +237,39 @@ def grey_of(image_YX: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def row_of_trees(trees: Sequence[Tree]) -> Image.Image:
-    """Return trees side by side in equal frames."""
+    """Return trees side by side; a wide one gets more room, though not in proportion."""
     width = len(_NAMES) * (_SIDE + _GAP) - _GAP
-    row = Image.new("RGB", (width, _TOP), "white")
-    frame = width // len(trees)
-    for place, tree in enumerate(trees):
-        picture = painted(to_svg(tree, None))
-        picture.thumbnail((frame - _GAP, _TOP), Image.Resampling.LANCZOS)
-        row.paste(picture, (place * frame + (frame - picture.width) // 2, 0))
+    pictures = [painted(to_svg(tree, None)) for tree in trees]
+    shares = np.sqrt([picture.width for picture in pictures])
+    edges = np.concatenate([[0.0], np.cumsum(shares / shares.sum())]) * width
+    for picture, room in zip(pictures, np.diff(edges), strict=True):
+        picture.thumbnail((int(room) - 2 * _GAP, _TOP), Image.Resampling.LANCZOS)
+    row = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
+    for picture, left, right in zip(pictures, edges, edges[1:], strict=False):
+        row.paste(picture, (int(left + right - picture.width) // 2, 0))
     return row
 
 
 def painted(svg: str) -> Image.Image:
     """Return the pixels of an SVG document of `emsearch.trees.svg`: boxes, lines and text."""
     root = ET.fromstring(svg)  # noqa: S314 - we wrote it
-    sheet = Image.new(
-        "RGB", (int(float(root.get("width", 0))), int(float(root.get("height", 0)))), "white"
-    )
+    size = [int(_FINE * float(root.get(name, 0))) for name in ("width", "height")]
+    sheet = Image.new("RGB", (size[0], size[1]), "white")
     pen = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(11)
+    font = ImageFont.load_default(11 * _FINE)
     for shape in root:
-        values = {name: shape.get(name, "") for name in ("x", "y", "width", "height", "fill")}
-        match shape.tag.rpartition("}")[2]:
-            case "rect" if "%" not in values["width"]:
-                x, y, width, height = (float(values[n]) for n in ("x", "y", "width", "height"))
-                pen.rounded_rectangle((x, y, x + width, y + height), 3, values["fill"], "#555555")
-            case "text":
-                pen.text(
-                    (float(values["x"]), float(values["y"])),
-                    shape.text or "",
-                    values["fill"],
-                    font,
-                    "ls",
-                )
-            case "path":
-                pen.line(points_of(shape.get("d", "")), "#777777", 2)
-            case _:
-                pass
+        kind, colour = shape.tag.rpartition("}")[2], shape.get("fill", "")
+        if kind == "rect" and "%" not in shape.get("width", ""):
+            x, y, width, height = (
+                _FINE * float(shape.get(name, 0)) for name in ("x", "y", "width", "height")
+            )
+            pen.rounded_rectangle((x, y, x + width, y + height), 3 * _FINE, colour, "#555555", 2)
+        elif kind == "text":
+            place = (_FINE * float(shape.get("x", 0)), _FINE * float(shape.get("y", 0)))
+            words = (shape.text or "").replace("\u00d7", "x")  # which the font lacks
+            pen.text(place, words, colour, font, "ls")
+        elif kind == "path":
+            pen.line(points_of(shape.get("d", "")), "#777777", 2 * _FINE)
     return sheet
 
 
@@ -280,7 +277,7 @@ def points_of(steps: str) -> list[tuple[float, float]]:
     """Return the corners of a path of moves (M), horizontal (H) and vertical (V) lines."""
     points: list[tuple[float, float]] = []
     for letter, numbers in re.findall(r"([MHV])([^MHV]*)", steps):
-        values = [float(number) for number in numbers.split()]
+        values = [_FINE * float(number) for number in numbers.split()]
         x, y = points[-1] if points else (0.0, 0.0)
         match letter:
             case "M":
