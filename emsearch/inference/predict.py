@@ -3,8 +3,10 @@
 Axes: B batch, C channel, K class, Z Y X voxels in array order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from math import prod
 
 import numpy as np
 import torch
@@ -21,6 +23,8 @@ __all__ = ["Predictor", "most_probable", "tiling_of"]
 
 _WINDOW_BYTES = {"cpu": 1 << 29, "cuda": 1 << 32}
 """Of a window's activations, by the kind of device."""
+_BATCH_VX = {"cpu": 1 << 16, "cuda": 1 << 21}
+"""Of blended windows that are predicted at once."""
 _BLOCK_BYTES = 1 << 28  # of blended class probabilities that are held at once
 
 
@@ -93,10 +97,16 @@ class Predictor:
 
     @torch.inference_mode()
     def _window(self, read: Reader, tile: Tile) -> Tensor:
-        image_ZYX = torch.from_numpy(read(tile.window)).to(self.device)
-        logits_KZYX = self.network(image_ZYX[None, None])[0]
+        logits_KZYX = self._logits(read, [tile])[0]
         kept_KZYX = logits_KZYX[:, *tile.keep.slices(tile.window.start_zyx)]
         return torch.softmax(kept_KZYX.float(), dim=0)
+
+    def _logits(self, read: Reader, tiles: Sequence[Tile]) -> Tensor:
+        """Return the logits_BKZYX of windows of equal shape."""
+        images = [torch.from_numpy(read(tile.window)) for tile in tiles]
+        image_BCZYX = torch.stack(images)[:, None].to(self.device)
+        logits_BKZYX: Tensor = self.network(image_BCZYX)
+        return logits_BKZYX
 
     @torch.inference_mode()
     def _blend(self, read: Reader, volume_zyx: Shape, block: Box) -> Tensor:
@@ -106,12 +116,21 @@ class Predictor:
         weigh = BLENDS[self.tiling.blend]
         weight_ZYX = torch.from_numpy(weigh(self.tiling.window_zyx or shape_zyx))
         weight_ZYX = weight_ZYX.to(self.device)
-        for tile in tiles_of(self.tiling, volume_zyx, block):
-            part_ZYX = weight_ZYX[tile.keep.slices(tile.window.start_zyx)]
-            place = tile.keep.slices(block.start_zyx)
-            sum_KZYX[:, *place] += self._window(read, tile) * part_ZYX
-            total_ZYX[place] += part_ZYX
+        for tiles in self._batches(tiles_of(self.tiling, volume_zyx, block)):
+            said_BKZYX = torch.softmax(self._logits(read, tiles).float(), dim=1)
+            for tile, said_KZYX in zip(tiles, said_BKZYX, strict=True):
+                kept = tile.keep.slices(tile.window.start_zyx)
+                place = tile.keep.slices(block.start_zyx)
+                sum_KZYX[:, *place].addcmul_(said_KZYX[:, *kept], weight_ZYX[kept])
+                total_ZYX[place] += weight_ZYX[kept]
         return sum_KZYX.div_(total_ZYX)
+
+    def _batches(self, tiles: Iterator[Tile]) -> Iterator[list[Tile]]:
+        """Yield windows of equal shape together: small ones leave a device waiting between them."""
+        voxels = prod(self.tiling.window_zyx or self.tiling.step_zyx)
+        most = max(_BATCH_VX[self.device.type] // voxels, 1)
+        while batch := list(islice(tiles, most)):
+            yield batch
 
     def _block_zyx(self, region: Box) -> Shape:
         """Return the shape of blocks whose probabilities fit into memory, whole sections first."""

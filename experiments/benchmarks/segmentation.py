@@ -313,6 +313,7 @@ def memory(sections: Sequence[int], width: int, jobs: int) -> list[dict[str, Any
                     "megavoxels_s": depth * width**2 / took / 1e6,
                 }
             )
+            print(rows[-1], file=sys.stderr, flush=True)  # the next one takes minutes
     return rows
 
 
