@@ -71,11 +71,18 @@ class Committee:
         mean_KZYX: NDArray[np.float32] = self.predict(read, volume_zyx, region).cpu().numpy()
         return mean_KZYX
 
+    def label(self, read: Reader, volume_zyx: Shape, region: Box) -> NDArray[np.uint8]:
+        """Return the labels_ZYX of a region; of a single network, without its probabilities."""
+        if len(self.members) == 1 and self.manner == _PLAIN:
+            return self.members[0].labels(read, volume_zyx, region)
+        found_ZYX = most_probable(self.predict(read, volume_zyx, region))
+        labels_ZYX: NDArray[np.uint8] = found_ZYX.cpu().numpy()
+        return labels_ZYX
+
     def labels(self, read: Reader, volume_zyx: Shape) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
         """Yield the blocks of a whole volume, each with its labels_ZYX."""
         for block in split_box(Box.whole(volume_zyx), self.block_zyx(volume_zyx)):
-            found_ZYX = most_probable(self.predict(read, volume_zyx, block))
-            yield block, found_ZYX.cpu().numpy()
+            yield block, self.label(read, volume_zyx, block)
 
     def _add(
         self,

@@ -80,6 +80,24 @@ class Predictor:
         for block in split_box(region, self._block_zyx(region)):
             yield block, self._blend(read, volume_zyx, block)
 
+    @torch.inference_mode()
+    def label_pieces(
+        self, read: Reader, volume_zyx: Shape, region: Box
+    ) -> Iterator[tuple[Box, Tensor]]:
+        """Yield boxes that cover `region` once, each with its labels_ZYX on the device.
+
+        Of exact tiles the class with the largest logit is the most probable one: probabilities need
+        not be known.
+        """
+        if not self.tiling.is_exact:
+            for box, piece_KZYX in self.pieces(read, volume_zyx, region):
+                yield box, most_probable(piece_KZYX)
+            return
+        for tile in tiles_of(self.tiling, volume_zyx, region):
+            logits_KZYX = self._logits(read, [tile])[0]
+            kept = tile.keep.slices(tile.window.start_zyx)
+            yield tile.keep, most_probable(logits_KZYX[:, *kept])
+
     def probability(self, read: Reader, volume_zyx: Shape, region: Box) -> NDArray[np.float32]:
         """Return the probability_KZYX of `region`."""
         whole_KZYX = np.empty((self.classes, *region.shape_zyx), np.float32)
@@ -90,8 +108,7 @@ class Predictor:
     def labels(self, read: Reader, volume_zyx: Shape, region: Box) -> NDArray[np.uint8]:
         """Return the most probable class of each voxel of `region`, labels_ZYX."""
         labels_ZYX = np.empty(region.shape_zyx, np.uint8)
-        for box, piece_KZYX in self.pieces(read, volume_zyx, region):
-            found_ZYX = most_probable(piece_KZYX)
+        for box, found_ZYX in self.label_pieces(read, volume_zyx, region):
             labels_ZYX[box.slices(region.start_zyx)] = found_ZYX.cpu().numpy()
         return labels_ZYX
 

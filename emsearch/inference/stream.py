@@ -131,6 +131,10 @@ class _Writer:
             probability_KZYX = np.empty(shape, np.uint8)
         for part in _parts(block, self._part_zyx()):
             place = part.slices(block.start_zyx)
+            if probability_KZYX is None and self.regrid.step == (1, 1, 1):
+                read = self.ensemble.reader(source)
+                labels_ZYX[place] = self.ensemble.committee.label(read, source.shape, part)
+                continue
             found_KZYX = self._probability(part, source)
             labels_ZYX[place] = most_probable(found_KZYX).cpu().numpy()
             if probability_KZYX is not None:
