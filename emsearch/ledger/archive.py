@@ -86,9 +86,7 @@ class Archive:
         text = "".join(json.dumps(row) + "\n" for row in rows)
         _mend(self._path(name))
         with self._path(name).open("a", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            file.write(text)  # no fsync: the ledger is on the disk, and this is its second copy
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.jsonl"

@@ -31,7 +31,7 @@ class AFewCandidates:
         self.sample: Sample = {}
         with self.ledger.writing(self.lease) as connection:
             for number in range(count):
-                tree = Tree("encoder_decoder_2d", Node("c", deltas=(("width", number),)))
+                tree = Tree("encoder_decoder_2d", Node("convolution", deltas=(("width", number),)))
                 candidate = Candidate(
                     number=number, tree=tree, recipe=Recipe(), origin=Origin.RANDOM
                 )
