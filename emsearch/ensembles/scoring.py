@@ -68,7 +68,7 @@ class _Tally:
     raw: Reliability = field(default_factory=Reliability)
     tempered: Reliability = field(default_factory=Reliability)
 
-    def add(self, entry: Entry, block: Box, truth_ZYX: NDArray[np.int64], verdict: Verdict) -> None:
+    def add(self, entry: Entry, block: Box, truth_ZYX: NDArray[np.int16], verdict: Verdict) -> None:
         """Count a block."""
         probability_KZYX = verdict.probabilities[entry.name]
         classes = len(probability_KZYX)

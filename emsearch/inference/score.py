@@ -54,7 +54,7 @@ class Part:
         """Reads the normalised image, context beyond the split included."""
         return lambda box: self.volume.read_image(box.ranges)
 
-    def truth(self, box: Box) -> NDArray[np.int64]:
+    def truth(self, box: Box) -> NDArray[np.int16]:
         """Return the labels_ZYX of `box`, -1 where they are ignored."""
         return self.volume.read_labels(box.ranges)
 
@@ -122,7 +122,7 @@ class Verdict:
 
 def judge_blocks(
     parts: Sequence[Part], predictors: Mapping[int, Predictor], ballots: Mapping[str, Ballot]
-) -> Iterator[tuple[Box, NDArray[np.int64], Verdict]]:
+) -> Iterator[tuple[Box, NDArray[np.int16], Verdict]]:
     """Yield the blocks of a split with their truth_ZYX and what each committee says of them.
 
     Each network predicts a block once, for all committees that it belongs to.
@@ -137,7 +137,7 @@ def cells_of(box: Box) -> Iterator[Box]:
 
 
 def confusions_in_cells(
-    labels_ZYX: NDArray[np.uint8], truth_ZYX: NDArray[np.int64], block: Box, classes: int
+    labels_ZYX: NDArray[np.uint8], truth_ZYX: NDArray[np.int16], block: Box, classes: int
 ) -> list[Confusion]:
     """Return the confusions of a block's cells: what intervals are drawn from."""
     places = (cell.slices(block.start_zyx) for cell in cells_of(block))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from emsearch.records.policy import Policy
 from emsearch.volumes import augment_grey as grey
-from emsearch.volumes.augment_geometry import mirror_and_turn, warp
+from emsearch.volumes.augment_geometry import mirror_and_turn, warp_in_place
 from emsearch.volumes.chance import Chance
 
 __all__ = ["GREY", "PROBABILITY", "augment"]
@@ -83,16 +83,16 @@ def augment(
             ]
             for name in ("affine", "elastic", "misalign")
         }
-        image_BCZYX, labels_BZYX = warp(image_BCZYX, labels_BZYX, strengths, chance)
-        return _change_grey(image_BCZYX, strength, policy, chance), labels_BZYX
+        warp_in_place(image_BCZYX, labels_BZYX, strengths, chance)
+        _change_grey(image_BCZYX, strength, policy, chance)
+        return image_BCZYX, labels_BZYX
 
 
-def _change_grey(image_BCZYX: Tensor, strength: float, policy: Policy, chance: Chance) -> Tensor:
-    image_BCZYX = image_BCZYX.clone()
+def _change_grey(image_BCZYX: Tensor, strength: float, policy: Policy, chance: Chance) -> None:
+    """Change the grey values of the patches themselves."""
     for name, change in GREY.items():
         power = strength * getattr(policy, name)
         met = chance.events(PROBABILITY[name] * min(power, 1.0), len(image_BCZYX))
         chosen = [number for number, is_met in enumerate(met) if is_met]
         if chosen:
             image_BCZYX[chosen] = change(image_BCZYX[chosen], power, chance)
-    return image_BCZYX

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from emsearch.volumes.chance import Chance
 
-__all__ = ["mirror_and_turn", "warp"]
+__all__ = ["mirror_and_turn", "warp", "warp_in_place"]
 
 Strengths = Mapping[str, Sequence[float]]
 """Of each patch by the name of the augmentation; 0 where it does not meet the patch."""
@@ -36,15 +36,14 @@ def mirror_and_turn(
     """
     probability = 0.5 * min(strength, 1.0)
     is_square = image_BCZYX.shape[-1] == image_BCZYX.shape[-2]
-    image_BCZYX, labels_BZYX = image_BCZYX.clone(), labels_BZYX.clone()
-    for image_CZYX, labels_ZYX in zip(image_BCZYX, labels_BZYX, strict=True):
+    views: list[list[Tensor]] = [[], []]
+    for patches in zip(image_BCZYX, labels_BZYX, strict=True):
         axes = [axis for axis in (-3, -2, -1) if chance.host.random() < probability]
         is_turned = chance.host.random() < probability and is_square
-        for patch in (image_CZYX, labels_ZYX):
-            if axes or is_turned:
-                flipped = patch.flip(axes)
-                patch.copy_(flipped.transpose(-2, -1) if is_turned else flipped)
-    return image_BCZYX, labels_BZYX
+        for patch, found in zip(patches, views, strict=True):
+            flipped = patch.flip(axes) if axes else patch
+            found.append(flipped.transpose(-2, -1) if is_turned else flipped)
+    return torch.stack(views[0]), torch.stack(views[1])
 
 
 def warp(
@@ -55,18 +54,25 @@ def warp(
     Grey values are interpolated linearly and mirrored beyond the patch; labels are those of the
     nearest voxel, -1 beyond the patch.
     """
+    image_BCZYX, labels_BZYX = image_BCZYX.clone(), labels_BZYX.clone()
+    warp_in_place(image_BCZYX, labels_BZYX, strengths, chance)
+    return image_BCZYX, labels_BZYX
+
+
+def warp_in_place(
+    image_BCZYX: Tensor, labels_BZYX: Tensor, strengths: Strengths, chance: Chance
+) -> None:
+    """Do to the patches themselves what `warp` does to a copy."""
     moved = [number for number in range(len(image_BCZYX)) if _is_met(strengths, number)]
     if not moved:
-        return image_BCZYX, labels_BZYX
+        return
     chosen = {name: [values[number] for number in moved] for name, values in strengths.items()}
     grid_BZYXV = _grid_BZYXV(image_BCZYX, chosen, chance)
-    image_BCZYX, labels_BZYX = image_BCZYX.clone(), labels_BZYX.clone()
     image_BCZYX[moved] = _resample(image_BCZYX[moved], grid_BZYXV, "bilinear", "reflection")
     # One is added to labels so that what comes from beyond the patch, 0, becomes -1.
     raised_BCZYX = (labels_BZYX[moved] + 1).to(image_BCZYX.dtype)[:, None]
     found_BCZYX = _resample(raised_BCZYX, grid_BZYXV, "nearest", "zeros")
     labels_BZYX[moved] = found_BCZYX[:, 0].to(labels_BZYX.dtype) - 1
-    return image_BCZYX, labels_BZYX
 
 
 def _is_met(strengths: Strengths, number: int) -> bool:
@@ -86,14 +92,15 @@ def _grid_BZYXV(image_BCZYX: Tensor, strengths: Strengths, chance: Chance) -> Te
         torch.arange(size, device=image_BCZYX.device, dtype=image_BCZYX.dtype) - (size - 1) / 2
         for size in (width, height)
     )
-    along_x = matrix_BVV[:, :, 0, None] * x  # B V X
-    along_y = matrix_BVV[:, :, 1, None] * y  # B V Y
-    place_BVYX = along_y[..., :, None] + along_x[..., None, :]
+    half_V = torch.tensor([width / 2, height / 2]).to(image_BCZYX)
+    along_x_BXV = matrix_BVV[:, None, :, 0] * x[:, None] / half_V
+    along_y_BYV = matrix_BVV[:, None, :, 1] * y[:, None] / half_V
+    shifted_BZXV = along_x_BXV[:, None] + (shift_BZV / half_V)[:, :, None]
+    place_BZYXV = along_y_BYV[:, None, :, None] + shifted_BZXV[:, :, None]
     if any(strengths["elastic"]):
-        place_BVYX += _bend_BVYX(image_BCZYX, strengths["elastic"], chance)
-    place_BZVYX = place_BVYX[:, None] + shift_BZV[..., None, None]
-    half_V11 = torch.tensor([width / 2, height / 2]).to(image_BCZYX)[:, None, None]
-    return (place_BZVYX / half_V11).permute(0, 1, 3, 4, 2)
+        bend_BVYX = _bend_BVYX(image_BCZYX, strengths["elastic"], chance, half_V)
+        place_BZYXV += bend_BVYX.permute(0, 2, 3, 1)[:, None]
+    return place_BZYXV
 
 
 def _on(image: Tensor, values: NDArray[np.float64]) -> Tensor:
@@ -121,12 +128,14 @@ def _shifts_BZV(depth: int, strengths: Sequence[float], chance: Chance) -> NDArr
     return shift_BZV
 
 
-def _bend_BVYX(image_BCZYX: Tensor, strengths: Sequence[float], chance: Chance) -> Tensor:
-    """Return a smooth field of moves along x and y in voxels."""
+def _bend_BVYX(
+    image_BCZYX: Tensor, strengths: Sequence[float], chance: Chance, half_V: Tensor
+) -> Tensor:
+    """Return a smooth field of moves along x and y in half patches."""
     bumps = [_on(image_BCZYX, _bumps(size)) for size in image_BCZYX.shape[-2:]]
     knots = chance.host.normal(size=(len(strengths), 2, bumps[0].shape[1], bumps[1].shape[1]))
     knots *= _ELASTIC_VX * np.reshape(strengths, (-1, 1, 1, 1))
-    return bumps[0] @ _on(image_BCZYX, knots) @ bumps[1].T
+    return bumps[0] @ (_on(image_BCZYX, knots) / half_V[:, None, None]) @ bumps[1].T
 
 
 @cache

@@ -41,7 +41,9 @@ def gamma(image_BCZYX: Tensor, strength: float, chance: Chance) -> Tensor:
     batch, _, depth = image_BCZYX.shape[:3]
     low, span = _range(image_BCZYX)
     power = chance.gauss(0.3 * strength, batch, 1, depth, 1, 1, like=image_BCZYX).exp()
-    return low + span * ((image_BCZYX - low) / span).clamp(0, 1) ** power
+    part = ((image_BCZYX - low) / span).clamp_(0, 1)
+    # As exp(power * log(part)), which is many times faster on a CPU than a power; 0 stays 0.
+    return part.log_().mul_(power).exp_().mul_(span).add_(low)
 
 
 def blur(image_BCZYX: Tensor, strength: float, chance: Chance) -> Tensor:
@@ -143,13 +145,19 @@ def _range(image_BCZYX: Tensor) -> tuple[Tensor, Tensor]:
 
 def _gaussian(image_CZYX: Tensor, sigma_vx: float) -> Tensor:
     radius = max(int(3 * sigma_vx + 0.5), 1)
-    offset = torch.arange(-radius, radius + 1, device=image_CZYX.device, dtype=image_CZYX.dtype)
-    kernel = torch.exp(-0.5 * (offset / max(sigma_vx, 1e-3)) ** 2)
-    kernel = kernel / kernel.sum()
-    planes = image_CZYX.reshape(-1, 1, *image_CZYX.shape[-2:])
-    padded = functional.pad(planes, (radius,) * 4, mode="replicate")
-    rows = functional.conv2d(padded, kernel.view(1, 1, 1, -1))
-    return functional.conv2d(rows, kernel.view(1, 1, -1, 1)).reshape(image_CZYX.shape)
+    offset = np.arange(-radius, radius + 1)
+    kernel = np.exp(-0.5 * (offset / max(sigma_vx, 1e-3)) ** 2)
+    weights = (kernel / kernel.sum()).tolist()
+    height, width = image_CZYX.shape[-2:]
+    padded = functional.pad(image_CZYX, (radius,) * 4, mode="replicate")
+    # Sums of shifted images: a convolution of one channel is slower.
+    rows = padded[..., :width] * weights[0]
+    for shift, weight in enumerate(weights[1:], 1):
+        rows.add_(padded[..., shift : shift + width], alpha=weight)
+    both: Tensor = rows[..., :height, :] * weights[0]
+    for shift, weight in enumerate(weights[1:], 1):
+        both.add_(rows[..., shift : shift + height, :], alpha=weight)
+    return both
 
 
 def _interval(size: int, part: float, chance: Chance) -> slice:

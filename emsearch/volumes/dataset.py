@@ -24,6 +24,10 @@ __all__ = ["IGNORE", "OpenVolume", "Region", "mirrored", "open_volume", "split_r
 IGNORE = -1
 """In arrays: a voxel that is neither trained on nor scored."""
 
+_CLASS_OF = np.arange(256, dtype=np.int16)
+"""What a stored label means."""
+_CLASS_OF[IGNORED] = IGNORE
+
 Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """First voxel and the one after the last along z, y, x; it may reach beyond the volume."""
 
@@ -45,19 +49,24 @@ class OpenVolume:
         grey /= np.float32(self.record.std)
         return grey
 
-    def read_labels(self, region: Region) -> NDArray[np.int64]:
+    def read_labels(self, region: Region) -> NDArray[np.int16]:
         """Return the classes of a region; `IGNORE` beyond the volume and where not annotated."""
         ranges = zip(region, self.record.shape_zyx, strict=True)
-        inside = [(max(first, 0), min(end, size)) for (first, end), size in ranges]
-        classes = np.full([end - first for first, end in region], IGNORE, np.int64)
+        inside = tuple((max(first, 0), min(end, size)) for (first, end), size in ranges)
+        if inside == tuple(region):
+            return self._classes(inside)
+        classes = np.full([end - first for first, end in region], IGNORE, np.int16)
         if all(first < end for first, end in inside):
-            known = np.asarray(self.labels_ZYX[tuple(slice(*ends) for ends in inside)])
             place = tuple(
                 slice(first - start, end - start)
                 for (first, end), (start, _) in zip(inside, region, strict=True)
             )
-            classes[place] = np.where(known == IGNORED, IGNORE, known.astype(np.int64))
+            classes[place] = self._classes(inside)
         return classes
+
+    def _classes(self, inside: tuple[tuple[int, int], ...]) -> NDArray[np.int16]:
+        stored = np.asarray(self.labels_ZYX[tuple(slice(*ends) for ends in inside)])
+        return np.take(_CLASS_OF, stored)
 
     def in_memory(self) -> "OpenVolume":
         """Return the same volume with its arrays read to memory."""

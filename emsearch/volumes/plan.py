@@ -18,7 +18,7 @@ __all__ = ["RARE", "PatchPlan"]
 RARE = 0.01
 """A class that takes a smaller part of the training labels gets patches of its own."""
 
-Labels = NDArray[np.int64]
+Labels = NDArray[np.int16]
 
 
 class PatchPlan:

@@ -43,7 +43,7 @@ class PatchSampler:
         """Part of the annotated training voxels that each class takes."""
         return self.plan.fractions_K
 
-    def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
         """Return the patches of a step: normalised grey values BCZYX, classes BZYX.
 
         Labels outside the training slices are `IGNORE`; the image there is the volume's own, and

@@ -26,7 +26,7 @@ def test_a_batch_has_the_shape_and_types_of_training(sampler: PatchSampler) -> N
     assert image.shape == (4, 1, 1, 32, 48)
     assert labels.shape == (4, 1, 32, 48)
     assert image.dtype == np.dtype(np.float32)
-    assert labels.dtype == np.dtype(np.int64)
+    assert labels.dtype == np.dtype(np.int16)
 
 
 def test_a_batch_depends_on_seed_and_step_alone(dataset: Dataset, tmp_path: Path) -> None:
