@@ -7,6 +7,7 @@ import typer
 from emsearch.cli.asking import export, leaderboard, query, report, show, status, web
 from emsearch.cli.ensembles import app as ensembles
 from emsearch.cli.ledgers import app as ledgers
+from emsearch.cli.replaying import replay
 from emsearch.cli.segmenting import segment
 from emsearch.cli.steering import cancel, extend, pause, watch
 from emsearch.cli.studies import check, init, launch, resume
@@ -46,7 +47,7 @@ def _common(
 COMMANDS = (
     *(init, check, launch, resume, watch, pause, cancel, extend),
     *(status, leaderboard, show, query, export, report, web),
-    *(segment, instances, measure, view),
+    *(segment, instances, measure, view, replay),
 )
 for command in COMMANDS:
     app.command()(command)

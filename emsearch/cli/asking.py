@@ -121,8 +121,11 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show all that is known of a candidate, of a trial, or of an attempt with its log's end."""
+    from dataclasses import asdict
+
     from emsearch.errors import SpecError
     from emsearch.reports.listing import print_fields
+    from emsearch.reports.provenance import made_with
 
     if [candidate, trial, attempt].count(None) != 2:
         raise SpecError("name one of the three: --candidate N, --trial N or --attempt NAME")
@@ -131,7 +134,8 @@ def show(
         if attempt is not None:
             print_fields(one.attempt(attempt), form_of(as_json=as_json))
         elif trial is not None:
-            print_fields(one.trial(trial), form_of(as_json=as_json))
+            card = asdict(one.trial(trial)) | {"made_with": made_with(one.folder, trial)}
+            print_fields(card, form_of(as_json=as_json))
         else:
             print_fields(one.candidate(candidate or 0), form_of(as_json=as_json), hidden=hidden)
 

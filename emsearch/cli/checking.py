@@ -1,7 +1,7 @@
 """What `check` prints: the data, the forecast."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,23 @@ from rich.table import Table
 
 from emsearch.cli.progress import clock
 from emsearch.coordinator.forecast import Forecast, forecast
+from emsearch.records.score import Split
 from emsearch.records.spec import StudySpec
 from emsearch.volumes.check import VolumeReport, check_dataset
 from emsearch.volumes.forecast import forecast_sampling
 from emsearch.volumes.realised import Drawn
+from emsearch.volumes.voxels import with_voxel_sizes
 
-__all__ = ["print_check"]
+__all__ = ["print_check", "too_rare"]
 
 _CPU_GFLOPS = 1_000.0  # more than any core reaches
+_SELDOM = 0.5  # part of the batches
 
 
 def print_check(spec: StudySpec, *, as_json: bool) -> None:
     """Check a study's data and print what the study will take. Raises SpecError with all faults."""
     volumes = check_dataset(spec)
+    spec = with_voxel_sizes(spec)
     taken = forecast(spec, [volume.shape_zyx for volume in volumes])
     drawn = forecast_sampling(spec)
     if as_json:
@@ -36,7 +40,10 @@ def print_check(spec: StudySpec, *, as_json: bool) -> None:
         return
     console = Console()
     console.print(_volumes(volumes))
+    console.print(_splits(volumes))
     console.print(_classes(volumes, drawn, spec.dataset.classes))
+    for line in too_rare(spec.dataset.classes, drawn):
+        console.print(f"[yellow]sampling:[/yellow] {line}", soft_wrap=True)
     for volume in volumes:
         for warning in volume.warnings:
             console.print(f"[yellow]{volume.name}:[/yellow] {warning}", soft_wrap=True)
@@ -68,6 +75,30 @@ def _volumes(volumes: Sequence[VolumeReport]) -> Table:
         grey = f"{volume.low:g} to {volume.high:g}"
         table.add_row(volume.name, shape, voxel, volume.dtype, grey)
     return table
+
+
+def _splits(volumes: Sequence[VolumeReport]) -> Table:
+    """Return how many slices and annotated voxels each split has, over all volumes."""
+    table = Table(title="\nSplits", title_justify="left", box=None, pad_edge=False)
+    table.add_column("split")
+    for name in ("volumes", "slices", "annotated voxels"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for split in Split:
+        parts = [volume for volume in volumes if split in volume.counts_K]
+        slices = sum(volume.slices[split] for volume in parts)
+        voxels = sum(sum(volume.counts_K[split]) for volume in parts)
+        table.add_row(split, str(len(parts)), f"{slices:,}", f"{voxels:,}")
+    return table
+
+
+def too_rare(classes: Sequence[str], drawn: Drawn) -> Iterator[str]:
+    """Yield a line for each class that fewer than half of the batches will show."""
+    for name, seen in zip(classes, drawn.seen_K, strict=True):
+        if seen < _SELDOM:
+            yield (
+                f"{name} will be in {seen:.0%} of the batches only, too few to learn it from; give "
+                "a larger training.batch_size or patch_zyx, or leave the class out"
+            )
 
 
 def _classes(volumes: Sequence[VolumeReport], drawn: Drawn, classes: tuple[str, ...]) -> Table:

@@ -67,9 +67,11 @@ def launch(
     from emsearch.coordinator.forecast import forecast
     from emsearch.records.spec import read_spec
     from emsearch.volumes.check import check_dataset
+    from emsearch.volumes.voxels import with_voxel_sizes
 
     spec = read_spec(file)
     shapes_zyx = [volume.shape_zyx for volume in check_dataset(spec)]
+    spec = with_voxel_sizes(spec)
     forecast(spec, shapes_zyx)  # refuses a space in which no study can be drawn
     place = folder or Path("runs") / spec.study.name
     ledger = create_study(place, spec, file)

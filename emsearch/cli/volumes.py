@@ -15,27 +15,18 @@ app = typer.Typer(no_args_is_help=True)
 @app.command()
 def info(
     volume: Annotated[Path, typer.Argument(help="An image or labels, in any known format.")],
+    labels: Annotated[Path | None, typer.Argument(help="The image's labels.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a volume's shape, type, voxel size and range of values."""
-    from math import prod
+    """Print a volume's shape, voxel size and range, its labels' fractions and shift."""
+    from dataclasses import asdict
 
     from emsearch.reports.listing import Form, print_fields
+    from emsearch.volumes.describe import volume_facts
     from emsearch.volumes.formats import open_array
 
-    stack = open_array(volume)
-    sections = (stack.read(z, z + 1) for z in range(stack.shape_zyx[0]))
-    ranges = [(section.min().item(), section.max().item()) for section in sections]
-    record = {
-        "volume": str(volume),
-        "shape_zyx": list(stack.shape_zyx),
-        "dtype": str(stack.dtype),
-        "voxel_nm": stack.voxel_nm and list(stack.voxel_nm),
-        "megavoxels": round(prod(stack.shape_zyx) / 1e6, 3),
-        "lowest": min(low for low, _ in ranges),
-        "highest": max(high for _, high in ranges),
-    }
-    print_fields(record, Form.JSON if as_json else Form.TABLE)
+    facts = volume_facts(open_array(volume), None if labels is None else open_array(labels))
+    print_fields({"volume": str(volume)} | asdict(facts), Form.JSON if as_json else Form.TABLE)
 
 
 @app.command("import")
@@ -44,18 +35,26 @@ def import_files(
     labels: Annotated[Path, typer.Argument(help="Its labels: class numbers.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.zarr", help="Where it goes.")],
     classes: Annotated[str, typer.Option(help="Names of the label values 0, 1, ..., by comma.")],
-    voxel: Annotated[str, typer.Option(help="Voxel size z,y,x in nm.")],
+    voxel: Annotated[
+        str | None, typer.Option(help="Voxel size z,y,x in nm; default: what the image says.")
+    ] = None,
 ) -> None:
     """Write an image and its labels as one OME-Zarr volume."""
+    from emsearch.errors import SpecError
     from emsearch.records.order import ImportOrder
+    from emsearch.volumes.formats import open_array
     from emsearch.volumes.importing import import_volume
+
+    voxel_nm = open_array(image).voxel_nm if voxel is None else three(voxel, float, "--voxel")
+    if voxel_nm is None:
+        raise SpecError(f"{image} does not say its voxel size; give --voxel z,y,x in nm")
 
     task = ImportOrder(
         name=out.stem,
         image=str(image.resolve()),
         labels=str(labels.resolve()),
         classes=tuple(classes.split(",")),
-        voxel_nm=three(voxel, float, "--voxel"),
+        voxel_nm=voxel_nm,
     )
     import_volume(task, out.resolve().parent, out.resolve())
     typer.echo(out)

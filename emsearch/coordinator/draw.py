@@ -32,7 +32,7 @@ def target_of(spec: StudySpec) -> Target:
         classes=len(spec.dataset.classes),
         patch_zyx=spec.training.patch_zyx,
         batch_size=spec.training.batch_size,
-        voxel_nm=spec.dataset.voxel_nm,
+        voxel_nm=spec.dataset.known_voxel_nm(),
     )
 
 

@@ -72,14 +72,17 @@ class ImportOrder:
 
     @classmethod
     def of(cls, dataset: DatasetSection, volume: VolumeSection) -> "ImportOrder":
-        """Return the order to import a volume of a study file, whose paths are absolute."""
+        """Return the order to import a volume of a study file, whose paths are absolute.
+
+        Raises SpecError where its voxel size is not known.
+        """
         own = volume.ignore_label
         return cls(
             name=volume.name,
             image=str(volume.image),
             labels=str(volume.labels),
             classes=dataset.classes,
-            voxel_nm=volume.voxel_nm or dataset.voxel_nm,
+            voxel_nm=volume.voxel_nm or dataset.known_voxel_nm(),
             train=z_range(volume.train) if volume.train else None,
             validation=z_range(volume.validation) if volume.validation else None,
             test=z_range(volume.test) if volume.test else None,

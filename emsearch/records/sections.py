@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from emsearch.errors import SpecError
 from emsearch.records.budget import Budget, budget_step
 from emsearch.records.candidate import Optimizer, Recipe, Schedule, Weighting
 from emsearch.records.policy import Policy
@@ -77,7 +78,7 @@ class VolumeSection(Section):
     validation: str | None = None
     test: str | None = None
     voxel_nm: tuple[Size, Size, Size] | None = None
-    """Size of its voxels where it differs from the dataset's."""
+    """Size of its voxels, whatever its metadata and the dataset say."""
     ignore_label: int | None = None
     """Instead of the dataset's: 0 trains and scores only where a label is above 0."""
     annotated: tuple[str, ...] = ()
@@ -103,14 +104,23 @@ class DatasetSection(Section):
 
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     """Names of the label values 0, 1, ..."""
-    voxel_nm: tuple[Size, Size, Size]
-    """Size of a voxel along z, y, x in nm."""
+    voxel_nm: tuple[Size, Size, Size] | None = None
+    """Size of a voxel along z, y, x in nm, of volumes whose metadata do not say it."""
     volumes: Annotated[tuple[VolumeSection, ...], Field(min_length=1)]
     ignore_label: int | None = None
     """Label value of voxels that are neither trained on nor scored."""
     palette: tuple[tuple[int, int, int] | int, ...] = ()
     """Colour or grey value of each class in labels that do not hold class numbers; one more than
     there are classes is that of `ignore_label`."""
+
+    def known_voxel_nm(self) -> tuple[float, float, float]:
+        """Return the voxel size. Raises SpecError where nothing says it: it is not guessed."""
+        if self.voxel_nm is None:
+            raise SpecError(
+                "dataset.voxel_nm: missing, and the images' metadata do not say it; give the voxel "
+                "size along z, y, x in nm, such as voxel_nm = [50, 4.6, 4.6]"
+            )
+        return self.voxel_nm
 
 
 class SpaceSection(Section):

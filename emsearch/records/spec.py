@@ -127,7 +127,6 @@ def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
 
 def _describe(loc: tuple[int | str, ...]) -> str:
     return {
-        "voxel_nm": "give the voxel size along z, y, x in nm, such as voxel_nm = [50, 4.6, 4.6]",
         "classes": 'name the label values, such as classes = ["background", "membrane"]',
         "volumes": "add a [[dataset.volumes]] with image, labels, train and validation",
     }.get(str(loc[-1]), "add it")

@@ -22,13 +22,14 @@ class WeightAverage:
         """Holds the averaged weights; in evaluation mode."""
         self.decay = decay
         self.updates = 0
+        self._mine = _floats_and_rest(self.network)
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take the weights that `network` has now into the average."""
         kept = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        averaged, current = _floats_and_rest(self.network), _floats_and_rest(network)
+        averaged, current = self._mine, _floats_and_rest(network)
         torch._foreach_lerp_(averaged[0], current[0], 1 - kept)
         for mine, theirs in zip(averaged[1], current[1], strict=True):
             mine.copy_(theirs)

@@ -8,6 +8,7 @@ is complete. It reads the checkpoints of all attempts at its trial.
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,9 @@ from emsearch.training.schedule import plateau_end
 from emsearch.training.training import Training
 from emsearch.training.weights import VoxelWeights
 
-__all__ = ["run_trial"]
+__all__ = ["LOOK_EVERY", "begin_training", "run_trial"]
 
-_LOOK_EVERY = 10  # steps between looks at the loss, each of which waits for the device
+LOOK_EVERY = 10  # steps between looks at the loss, each of which waits for the device
 
 
 def run_trial(task: TrainOrder, post: Post) -> Outcome:
@@ -62,7 +63,7 @@ def run_trial(task: TrainOrder, post: Post) -> Outcome:
     device = pick_device(task.device)
     with telling_memory(), reproducible(device), open_batches(task, post.study, device) as batches:
         write_json(post.folder / "provenance.json", provenance(task, device))
-        trial = _Trial(task=task, post=post, training=_begin(task, batches, device))
+        trial = _Trial(task=task, post=post, training=begin_training(task, batches, device))
         trial.resume(load_newest(attempts, device, trial.can_use), batches)
         return trial.carry_on(batches, _Validation.of(task, trial.training, post.study, device))
 
@@ -133,7 +134,7 @@ class _Trial:
         task, training = self.task, self.training
         before, began_s = training.pace.done, time.monotonic()
         training.advance(*batches(training.step))
-        if training.step % _LOOK_EVERY == 0:
+        if training.step % LOOK_EVERY == 0:
             training.mean_loss()
         training.pace.seconds += time.monotonic() - began_s
         done = training.pace.done
@@ -201,7 +202,7 @@ class _Trial:
             "score": self.best.evaluated["score"],
             "best_step": self.best.evaluated["step"],
             "micro_batch": self.training.micro_batch_facts,
-            "weights": weights.relative_to(self.post.study).as_posix(),
+            "weights": Path(relpath(weights, self.post.study)).as_posix(),
         }
         result = {"horizon": self.task.horizon, "facts": facts, "evaluated": self.evaluated}
         write_json(self.post.folder / "result.json", result)
@@ -276,7 +277,7 @@ def _finished(attempts: Path, horizon: int) -> dict[str, Any] | None:
     return None
 
 
-def _begin(task: TrainOrder, batches: Batches, device: torch.device) -> Training:
+def begin_training(task: TrainOrder, batches: Batches, device: torch.device) -> Training:
     """Return the training at step 0."""
     classes = len(task.dataset.classes)
     network = place(build(tree_of(task), 1, classes, seed_of("weights", task.seed)), device)

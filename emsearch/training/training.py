@@ -48,6 +48,7 @@ class Training:
         self.heads = _heads(network, loss, recipe, seed)
         """For the loss at lower resolutions; made after the average, which has none."""
         self.optimizer = make_optimizer([network, self.heads], recipe)
+        self._weights = [*network.parameters(), *self.heads.parameters()]
         self.has_chance = any(isinstance(part, _CHANCE) for part in network.modules())
         """Whether the network draws random numbers, as dropout does."""
         self.micro_batch: int | None = None
@@ -92,8 +93,7 @@ class Training:
             torch.autograd.backward([loss])
         else:
             loss = self._backward_in_parts(torch.split(image_BCZYX, self.micro_batch), labels_BZYX)
-        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        nn.utils.clip_grad_norm_(weights, self.recipe.gradient_clip)
+        nn.utils.clip_grad_norm_(self._weights, self.recipe.gradient_clip)
         self.optimizer.step()
         self.average.update(self.network)
         self._loss_sum += loss.detach()

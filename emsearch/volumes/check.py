@@ -19,6 +19,7 @@ from emsearch.volumes.formats import open_array
 from emsearch.volumes.labels import LabelReading
 from emsearch.volumes.stack import Stack, Voxel, boxes_of
 from emsearch.volumes.tally import Tally
+from emsearch.volumes.voxels import with_voxel_sizes
 
 __all__ = ["VolumeReport", "check_dataset", "check_volume"]
 
@@ -31,7 +32,7 @@ class VolumeReport:
     shape_zyx: tuple[int, int, int]
     dtype: str
     voxel_nm: Voxel
-    """As the study file says."""
+    """As it is taken to be: the volume's own key, its metadata, or the dataset's key."""
     file_voxel_nm: Voxel | None
     """As the image's own metadata says; None where it says nothing."""
     low: float
@@ -41,6 +42,8 @@ class VolumeReport:
     std: float
     counts_K: Mapping[Split, tuple[int, ...]]
     """Annotated voxels of each class, by split."""
+    slices: Mapping[Split, int]
+    """Number of slices, by split."""
     warnings: tuple[str, ...] = ()
     """What is no fault, and still should be looked at."""
 
@@ -57,10 +60,12 @@ def check_dataset(spec: StudySpec) -> list[VolumeReport]:
     """
     reports: list[VolumeReport] = []
     faults: list[str] = []
-    for number, section in enumerate(spec.dataset.volumes):
+    known = with_voxel_sizes(spec)
+    for number, section in enumerate(known.dataset.volumes):
         key = f"dataset.volumes.{number}"
+        said = spec.dataset.volumes[number].voxel_nm or spec.dataset.voxel_nm
         try:
-            reports.append(check_volume(spec, section, key))
+            reports.append(check_volume(known, section, key, said))
         except SpecError as error:
             faults.append(str(error))
     faults += _empty_splits(spec, reports)
@@ -72,9 +77,17 @@ def check_dataset(spec: StudySpec) -> list[VolumeReport]:
     return reports
 
 
-def check_volume(spec: StudySpec, section: VolumeSection, key: str) -> VolumeReport:
-    """Return what one volume holds. Raises SpecError with all its faults, each below `key`."""
-    order = ImportOrder.of(spec.dataset, section)
+def check_volume(
+    spec: StudySpec, section: VolumeSection, key: str, said_nm: Voxel | None
+) -> VolumeReport:
+    """Return what one volume holds. Raises SpecError with all its faults, each below `key`.
+
+    `said_nm` is the voxel size that the study file gives it, None for none.
+    """
+    try:
+        order = ImportOrder.of(spec.dataset, section)
+    except SpecError as error:
+        raise SpecError(f"  {error}") from error
     try:
         reading = LabelReading.of(order)
     except SpecError as error:
@@ -90,7 +103,8 @@ def check_volume(spec: StudySpec, section: VolumeSection, key: str) -> VolumeRep
         raise SpecError("\n".join(faults))
     tally = _count(image, labels, reading, section, key)
     report = _report(order, section, image, tally)
-    found = doubts(order, Pair(image=image, labels=labels, reading=reading), report.counts_K)
+    pair = Pair(image=image, labels=labels, reading=reading, said_nm=said_nm)
+    found = doubts(order, pair, report.counts_K)
     return replace(report, warnings=tuple(found))
 
 
@@ -184,6 +198,7 @@ def _report(order: ImportOrder, section: VolumeSection, image: Stack, tally: Tal
         mean=mean,
         std=std,
         counts_K={split: tally.counts_K(*ends) for split, ends in ranges.items()},
+        slices={split: end - first for split, (first, end) in ranges.items()},
     )
 
 

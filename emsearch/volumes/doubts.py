@@ -26,13 +26,15 @@ class Pair:
     image: Stack
     labels: Stack
     reading: LabelReading
+    said_nm: Voxel | None = None
+    """Voxel size that the study file gives it."""
 
 
 def doubts(
     order: ImportOrder, pair: Pair, counts_K: Mapping[Split, Sequence[int]]
 ) -> Iterator[str]:
     """Yield a line for everything doubtful about a volume whose voxels by class are `counts_K`."""
-    yield from _sizes(order.voxel_nm, pair.image.voxel_nm)
+    yield from _sizes(pair.said_nm, pair.image.voxel_nm, order.voxel_nm)
     yield from _shifted(pair)
     for name, count in zip(order.classes, counts_K.get(Split.TRAIN, ()), strict=False):
         if 0 < count < _FEW_VX:
@@ -42,12 +44,18 @@ def doubts(
             )
 
 
-def _sizes(said: Voxel, found: Voxel | None) -> Iterator[str]:
-    if found is not None and any(abs(a - b) > 0.02 * b for a, b in zip(said, found, strict=True)):
+def _sizes(said: Voxel | None, found: Voxel | None, taken: Voxel) -> Iterator[str]:
+    if said is None or found is None:
+        return
+    if any(abs(a - b) > 0.02 * b for a, b in zip(said, found, strict=True)):
         yield (
-            f"the image's metadata says [{', '.join(f'{size:g}' for size in found)}] nm, the study "
-            f"file [{', '.join(f'{size:g}' for size in said)}] nm; the study file's holds"
+            f"the image's metadata says {_list(found)} nm, the study file {_list(said)} nm; "
+            f"{_list(taken)} is taken; the volume's own voxel_nm overrides both"
         )
+
+
+def _list(size_nm: Voxel) -> str:
+    return f"[{', '.join(f'{size:g}' for size in size_nm)}]"
 
 
 def _shifted(pair: Pair) -> Iterator[str]:

@@ -3,15 +3,19 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from emsearch.records.budget import Budget
+from emsearch.records.candidate import Optimizer, Recipe, Schedule, Weighting
 from emsearch.records.dataset import Dataset
 from emsearch.records.files import write_json
 from emsearch.records.order import Order
+from emsearch.records.policy import Policy
 from emsearch.records.trial import Cause
 from emsearch.training import run
 from emsearch.training.run import run_trial
@@ -89,6 +93,53 @@ def test_a_training_killed_at_a_step_ends_where_an_unbroken_one_does(
     assert post.steps == STEPS - (fatal - 1)  # the step whose checkpoint was not written again
     assert resumed.facts["score"] == whole.facts["score"]
     _assert_same(last_states[1], last_states[0])
+
+
+SMALL = Recipe(patch_zyx=(1, 32, 32), batch_size=2, learning_rate=1e-2, ema_decay=0.8)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "sgd, deep heads, focal, borders": {
+        "recipe": replace(
+            SMALL,
+            optimizer=Optimizer.SGD,
+            deep_supervision=0.5,
+            focal=2.0,
+            miss_weight=0.7,
+            weighting=Weighting.EDGES,
+            edge_sigma_vx=2.0,
+            policy=Policy(elastic=2.0, cutout=0.0),
+        )
+    },
+    "cosine, parts of the batch": {
+        "recipe": replace(SMALL, schedule=Schedule.COSINE),
+        "micro_batch": 1,
+    },
+    "voxels, a kept plateau": {
+        "recipe": replace(SMALL, batch_size=123, patch_zyx=(1, 32, 32), schedule=Schedule.LATE),
+        "budget": Budget.MEGAVOXELS,
+        "horizon": 1,
+        "until_step": 1,
+        "evaluate_at": (),
+        "keep_plateau": True,
+    },
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_with_any_option_a_killed_training_ends_where_an_unbroken_one_does(
+    option: str, tmp_path: Path, dataset: Dataset, last_states: list[dict[str, Any]]
+) -> None:
+    order = train_order(dataset, checkpoint_every_s=0.0, **OPTIONS[option])
+    whole = run_trial(order, FakePost(study=tmp_path, folder=_folder(tmp_path, "whole", "a")))
+    for fatal in range(1, STEPS + 1):
+        trial = f"killed-{fatal}"
+        mortal = MortalPost(study=tmp_path, folder=_folder(tmp_path, trial, "a"), stop_after=fatal)
+        with pytest.raises(Killed):
+            run_trial(order, mortal)
+        post = FakePost(study=tmp_path, folder=_folder(tmp_path, trial, "b"))
+        resumed = run_trial(order, post)
+        for name in ("score", "loss", "best_step", "sampled_K", "seen_K", "steps"):
+            assert resumed.facts[name] == whole.facts[name]
+        _assert_same(last_states.pop(), last_states[0])
 
 
 @pytest.mark.parametrize("moment", ["save", "replace", "result"])

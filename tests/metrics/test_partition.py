@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emsearch.errors import SpecError
-from emsearch.metrics.overlap import confusion, iou_K
+from emsearch.metrics.overlap import accuracy, confusion, dice_K, iou_K
 from emsearch.metrics.partition import (
     Contingency,
     adapted_rand_error,
@@ -45,6 +45,10 @@ def test_overlap_is_scikit_learn_s() -> None:
     assert (counts_KK == sklearn.confusion_matrix(true.ravel(), predicted.ravel())).all()
     expected = sklearn.jaccard_score(true.ravel(), predicted.ravel(), average=None)
     assert iou_K(counts_KK) == pytest.approx(expected.tolist(), abs=1e-9)
+    expected = sklearn.f1_score(true.ravel(), predicted.ravel(), average=None)
+    assert dice_K(counts_KK) == pytest.approx(expected.tolist(), abs=1e-9)
+    right = sklearn.accuracy_score(true.ravel(), predicted.ravel())
+    assert accuracy(counts_KK) == pytest.approx(right, abs=1e-9)
 
 
 @settings(deadline=None)

@@ -40,10 +40,18 @@ def test_an_unknown_key_of_a_volume_is_named(tmp_path: Path) -> None:
     assert "validation" in message
 
 
-def test_a_missing_voxel_size_says_how_to_give_it(tmp_path: Path) -> None:
-    message = fault(SPEC.replace("voxel_nm = [40, 10, 10]", ""), tmp_path)
-    assert "dataset.voxel_nm: missing" in message
-    assert "voxel_nm = [50, 4.6, 4.6]" in message
+def test_a_voxel_size_that_is_not_known_is_never_guessed(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(SPEC.replace("voxel_nm = [40, 10, 10]", ""))
+    spec = read_spec(tmp_path / "study.toml")
+    assert spec.dataset.voxel_nm is None  # the images' metadata may say it
+    with pytest.raises(SpecError, match=r"dataset.voxel_nm: missing.*voxel_nm = \[50, 4.6, 4.6\]"):
+        spec.dataset.known_voxel_nm()
+
+
+def test_missing_classes_say_how_to_give_them(tmp_path: Path) -> None:
+    message = fault(SPEC.replace('classes = ["background", "membrane"]', ""), tmp_path)
+    assert "dataset.classes: missing" in message
+    assert 'classes = ["background", "membrane"]' in message
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from emsearch.errors import SpecError
-from emsearch.training.loss import SegmentationLoss
+from emsearch.training.loss import SegmentationLoss, at_scale
 from emsearch.training.weights import VoxelWeights, class_weights
 
 
@@ -76,3 +76,51 @@ def test_balance_goes_from_every_voxel_alike_to_every_class_alike() -> None:
 def test_a_class_without_a_voxel_is_named() -> None:
     with pytest.raises(SpecError, match=r"classes \[1\] have no voxel"):
         class_weights([5, 0, 3], 0.5)
+
+
+PLAIN = VoxelWeights(weight_K=torch.ones(3))
+
+
+@pytest.mark.parametrize("focal", [0.5, 2.0])
+def test_a_focal_loss_leaves_sure_voxels_alone(focal: float) -> None:
+    logits_BKZYX, labels_BZYX = _batch()
+    surprise = functional.cross_entropy(
+        logits_BKZYX, labels_BZYX, ignore_index=-1, reduction="none"
+    )
+    known = labels_BZYX >= 0
+    expected = (surprise * (1 - torch.exp(-surprise)) ** focal)[known].mean()
+    loss = SegmentationLoss(weights=PLAIN, dice_weight=0, focal=focal)
+    assert loss(logits_BKZYX, labels_BZYX) == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_slope_of_a_focal_loss_is_finite_where_the_network_is_certain() -> None:
+    labels_BZYX = torch.zeros(1, 1, 1, 4, dtype=torch.int64)
+    logits_BKZYX = torch.zeros(1, 3, 1, 1, 4)
+    logits_BKZYX[:, 0] = 500.0
+    logits_BKZYX.requires_grad_()
+    loss = SegmentationLoss(weights=PLAIN, dice_weight=0, focal=0.5)
+    (slope,) = torch.autograd.grad(loss(logits_BKZYX, labels_BZYX), logits_BKZYX)
+    assert slope.isfinite().all()
+
+
+@pytest.mark.parametrize("miss_weight", [0.3, 0.5, 0.8])
+def test_tversky_weighs_misses_against_false_alarms(miss_weight: float) -> None:
+    labels_BZYX = torch.tensor([0, 0, 0, 1, 1, 1, 1, 1]).view(1, 1, 1, 8)
+    predicted = torch.tensor([0, 1, 1, 1, 1, 0, 1, 1])
+    logits_BKZYX = 60.0 * functional.one_hot(predicted, 3).T.reshape(1, 3, 1, 1, 8)
+    loss = SegmentationLoss(weights=PLAIN, dice_weight=1, miss_weight=miss_weight)
+    half = 0.5  # what smooths
+    hits, alarms, misses = [1, 4], [1, 2], [2, 1]
+    overlaps = [
+        (hit + half) / (hit + (1 - miss_weight) * alarm + miss_weight * miss + half)
+        for hit, alarm, miss in zip(hits, alarms, misses, strict=True)
+    ]
+    found = loss(logits_BKZYX, labels_BZYX)
+    assert found == pytest.approx(1 - sum(overlaps) / 2, abs=1e-6)
+
+
+def test_labels_at_a_lower_resolution_are_those_in_the_middle() -> None:
+    labels_BZYX = torch.arange(2 * 8 * 4).view(1, 2, 8, 4)
+    assert torch.equal(at_scale(labels_BZYX, torch.zeros(1, 3, 2, 8, 4)), labels_BZYX)
+    small = at_scale(labels_BZYX, torch.zeros(1, 3, 2, 2, 2))
+    assert small[0, 0].tolist() == [[9, 11], [25, 27]]

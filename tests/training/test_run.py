@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -7,10 +8,14 @@ import torch
 from torch import nn
 
 from emsearch.errors import CollapsedError, DivergedError
+from emsearch.records.budget import Budget
+from emsearch.records.chance import seed_of
 from emsearch.records.dataset import Dataset
 from emsearch.records.files import read_json
+from emsearch.records.order import TrainOrder
 from emsearch.records.trial import Cause
 from emsearch.training.run import run_trial
+from emsearch.volumes.sample import PatchSampler
 from tests.support.trials import FakePost, make_study, train_order
 
 Posts = Callable[..., FakePost]
@@ -55,6 +60,7 @@ def test_a_trial_says_what_it_was_made_with(dataset: Dataset, posts: Posts) -> N
     assert made["seed"] == 11
     assert made["torch"] == torch.__version__
     assert made["data"] == {"v0": ""}
+    assert {"emsearch", "numpy", "zarr", "cuda", "device", "threads", "recipe"} <= made.keys()
 
 
 def test_a_trial_learns(dataset: Dataset, posts: Posts) -> None:
@@ -161,3 +167,92 @@ def test_before_half_of_the_horizon_one_class_everywhere_is_no_verdict(
 ) -> None:
     order = train_order(dataset, horizon=100, until_step=1, evaluate_at=(1,))
     assert run_trial(order, posts()).cause is Cause.PAUSED
+
+
+def _extended(order: TrainOrder) -> TrainOrder:
+    return replace(order, horizon=16, until_step=16, evaluate_at=(8, 16))
+
+
+def test_a_training_is_extended_from_before_its_decay(dataset: Dataset, posts: Posts) -> None:
+    order = train_order(dataset)
+    recipe = replace(order.recipe, warmup=0.0, decay=0.25)
+    order = replace(order, recipe=recipe, keep_plateau=True, evaluate_at=(8,))
+    short = run_trial(order, posts("one/a"))
+    folder = posts("one/a").folder
+    assert [path.name for path in folder.glob("*.pt*")].count("plateau-000000006.pt") == 1
+    longer = run_trial(_extended(order), posts("one/b"))
+    assert longer.facts["first_step"] == 6  # not 8: the last two steps were of the decay
+    unbroken = run_trial(_extended(order), posts("two/a"))
+    for name in ("score", "step"):
+        assert longer.facts[name] == unbroken.facts[name]
+    weights = [
+        torch.load(folder.parents[4] / one.facts["weights"], weights_only=True)
+        for one in (longer, unbroken)
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert short.facts["step"] == 8
+
+
+def test_without_its_plateau_an_extended_training_begins_anew(
+    dataset: Dataset, posts: Posts
+) -> None:
+    order = train_order(dataset)
+    run_trial(order, posts("a"))
+    assert not list(posts("a").folder.glob("plateau-*"))
+    assert run_trial(_extended(order), posts("b")).facts["first_step"] == 0
+
+
+def test_what_the_sampler_really_drew_is_recorded(dataset: Dataset, posts: Posts) -> None:
+    post = posts()
+    order = train_order(dataset)
+    facts = run_trial(order, post).facts
+    sampler = PatchSampler(dataset, post.study, (1, 32, 32), 2, seed_of("patches", order.seed))
+    expected = sampler.plan.drawn(range(8))
+    assert facts["sampled_K"] == pytest.approx(expected.fractions_K)
+    assert facts["seen_K"] == pytest.approx(expected.seen_K)
+
+
+def test_a_budget_of_voxels_ends_when_they_are_seen(dataset: Dataset, posts: Posts) -> None:
+    order = train_order(dataset)
+    recipe = replace(order.recipe, batch_size=100)  # of 32 x 32 voxels: a tenth of a million
+    order = replace(order, recipe=recipe, budget=Budget.MEGAVOXELS, horizon=1, until_step=1)
+    facts = run_trial(replace(order, evaluate_at=()), posts()).facts
+    assert (facts["step"], facts["steps"]) == (1, 10)
+
+
+def test_a_budget_of_seconds_ends_when_they_have_passed(
+    dataset: Dataset, posts: Posts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(time, "monotonic", lambda: next(ticks) / 4)  # each look takes a quarter
+    order = replace(train_order(dataset), budget=Budget.SECONDS)
+    post = posts()
+    facts = run_trial(order, post).facts
+    assert [said["step"] for said in post.said] == [4, 8]
+    assert facts["steps"] == 32  # a quarter of a second each
+
+
+def test_a_micro_batch_is_recorded_with_what_makes_its_step_another_one(
+    dataset: Dataset, posts: Posts
+) -> None:
+    facts = run_trial(train_order(dataset, micro_batch=1), posts("a/x")).facts
+    assert facts["micro_batch"] == {"patches": 1, "differs_by": ["BatchNorm2d"]}
+    assert run_trial(train_order(dataset), posts("b/x")).facts["micro_batch"] is None
+
+
+def test_the_weights_that_are_left_are_those_of_the_score(dataset: Dataset, posts: Posts) -> None:
+    order = train_order(dataset, horizon=12, until_step=12, evaluate_at=(2, 4, 6, 8, 10, 12))
+    post = posts()
+    facts = run_trial(order, post).facts
+    (best,) = [said for said in post.said if said["step"] == facts["best_step"]]
+    assert facts["score"] == best["score"]
+
+
+def test_a_compiled_network_trains_as_the_plain_one_to_rounding(
+    dataset: Dataset, posts: Posts
+) -> None:
+    pytest.importorskip("torch._inductor")
+    order = train_order(dataset, horizon=2, until_step=2, evaluate_at=(2,))
+    plain = run_trial(order, posts("a/x")).facts
+    compiled = run_trial(replace(order, compile=True), posts("b/x")).facts
+    assert compiled["loss"] == pytest.approx(plain["loss"], rel=1e-3)

@@ -16,6 +16,7 @@ from emsearch.volumes.forecast import forecast_sampling
 from emsearch.volumes.importing import import_volume
 from emsearch.volumes.phantom import CLASSES, VOXEL_NM
 from emsearch.volumes.sample import PatchSampler
+from emsearch.volumes.voxels import with_voxel_sizes
 
 Pair = tuple[np.ndarray, np.ndarray]
 SpecOf = Callable[..., StudySpec]
@@ -186,6 +187,33 @@ def test_a_voxel_size_that_differs_from_the_file_s_is_warned_of(
     assert report.file_voxel_nm == (50, 10, 10)
     (warning,) = report.warnings
     assert "metadata says [50, 10, 10] nm, the study file [40, 10, 10] nm" in warning
+    assert report.voxel_nm == (50, 10, 10)
+    own = spec.dataset.volumes[0].model_copy(update={"voxel_nm": (42.0, 10.0, 10.0)})
+    dataset = spec.dataset.model_copy(update={"volumes": (own,)})
+    (report,) = check_dataset(spec.model_copy(update={"dataset": dataset}))
+    assert report.voxel_nm == (42, 10, 10)
+    assert "[42, 10, 10] is taken" in report.warnings[0]
+
+
+def test_a_voxel_size_that_nobody_says_is_a_fault_and_not_guessed(
+    spec_of: SpecOf, cells: Pair, tmp_path: Path
+) -> None:
+    spec = spec_of()
+    nothing = spec.dataset.model_copy(update={"voxel_nm": None})
+    unsaid = spec.model_copy(update={"dataset": nothing})
+    faults = faults_of(unsaid)
+    assert any("dataset.voxel_nm: missing, and the images' metadata" in line for line in faults)
+    tifffile.imwrite(
+        tmp_path / "image.tif",
+        cells[0],
+        imagej=True,
+        resolution=(100, 100),
+        metadata={"axes": "ZYX", "spacing": 0.05, "unit": "um"},
+    )
+    (report,) = check_dataset(unsaid)
+    assert report.voxel_nm == (50, 10, 10)
+    assert not report.warnings
+    assert with_voxel_sizes(unsaid).dataset.voxel_nm == (50, 10, 10)
 
 
 def test_the_real_volume_is_sound(real_data: Path) -> None:
