@@ -51,6 +51,7 @@ class Actor:
             actions.Import: self._import,
             actions.Draw: self._draw,
             actions.Promote: self._promote,
+            actions.Try: self._try,
             actions.Ask: self._ask,
             actions.Combine: self._combine,
             actions.Advance: self._advance,
@@ -177,6 +178,12 @@ class Actor:
     def _draw(self, action: actions.Draw) -> None:
         with self._ledger.writing(self._lease) as connection:
             self._drawing.draw(connection, action.count)
+
+    def _try(self, action: actions.Try) -> None:
+        with self._ledger.writing(self._lease) as connection:
+            facts = self._drawing.attempt(connection, action)
+            facts |= {"trainings": action.trainings, "means": dict(action.means)}
+            changes.record_decision(connection, self._study, "try", facts, time.time())
 
     def _ask(self, action: actions.Ask) -> None:
         with self._ledger.writing(self._lease) as connection:

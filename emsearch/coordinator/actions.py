@@ -21,6 +21,7 @@ __all__ = [
     "Settle",
     "Stop",
     "Submit",
+    "Try",
 ]
 
 
@@ -99,6 +100,21 @@ class Promote:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Try:
+    """Train a candidate with one more seed; a new one is drawn, or bred from its parents."""
+
+    candidate: int | None
+    """None: a new one."""
+    until_step: int
+    trainings: int
+    """Trainings that the decision rested on, finished or not."""
+    parents: tuple[int, ...] = ()
+    """One to mutate, two to cross; none: a random tree."""
+    means: tuple[tuple[int, float], ...] = ()
+    """The leading candidates then, with what they were ranked by."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Ask:
     """Ask the tuner for recipes for a survivor."""
 
@@ -129,5 +145,5 @@ class Pause:
 
 
 Action = (Pause | Settle | Bury | Recover | Stop | Submit) | (
-    Import | Draw | Promote | Ask | Combine | Advance
+    Import | Draw | Promote | Try | Ask | Combine | Advance
 )

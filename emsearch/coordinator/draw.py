@@ -2,19 +2,23 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
-from emsearch.ledger import changes, queries
+from emsearch.coordinator.actions import Try
+from emsearch.errors import SpecError
+from emsearch.ledger import changes, queries, searches
 from emsearch.records.candidate import Candidate, Origin, Recipe
 from emsearch.records.chance import seed_of
 from emsearch.records.spec import StudySpec
 from emsearch.records.trial import TrialState
 from emsearch.trees.arithmetic import Limits, Target, describe
 from emsearch.trees.baseline import baseline
+from emsearch.trees.mutate import cross, mutate
 from emsearch.trees.node import Tree
 from emsearch.trees.sample import draw_new
 from emsearch.trees.space import make_space
@@ -24,6 +28,7 @@ __all__ = ["Drawing", "limits_of", "target_of"]
 
 _RECIPE = TypeAdapter(Recipe)
 _BASELINE = 0
+_BREEDINGS = 5  # tries to breed a tree that is new
 
 
 def target_of(spec: StudySpec) -> Target:
@@ -60,10 +65,9 @@ class Drawing:
 
     def draw(self, connection: Connection, count: int) -> None:
         """Add `count` random candidates that are new to the study, and the baseline if missing."""
-        known = {row.digest for row in queries.candidates(connection, self._study)}
-        if not known:
-            known.add(self._add_baseline(connection))
-        drawn, number = queries.last_draw(connection, self._study)
+        known = self._known(connection)
+        free = searches.most_searched(connection, self._study) + 1
+        number = queries.last_draw(connection, self._study)[1]
         redrawn: Counter[str] = Counter()
         fresh = draw_new(
             self._space,
@@ -78,9 +82,74 @@ class Drawing:
             redrawn.update(f"made smaller: {_limit(reason)}" for reason in found.mended)
             redrawn["drawn before"] += found.number - number - 1
             number = found.number
-            drawn += 1
-            self._add(connection, _random(drawn, found.tree, self._spec), number)
+            self._add(connection, _random(free, found.tree, self._spec), number)
+            free += 1
         changes.record_decision(connection, self._study, "redrawn", dict(+redrawn), time.time())
+
+    def attempt(self, connection: Connection, action: Try) -> dict[str, Any]:
+        """Add the training that was decided on, of a new candidate or of a known one; return facts.
+
+        Where no bred tree is new and fits, a random one is drawn instead.
+        """
+        if action.candidate is not None:
+            return self._again(connection, action.candidate, action.until_step)
+        known = self._known(connection)
+        number = searches.most_searched(connection, self._study) + 1
+        bred = self._bred(connection, action.parents, number, known) if action.parents else None
+        if bred is None:
+            self.draw(connection, 1)
+            return {"candidate": number, "parents": []}
+        candidate = Candidate(
+            number=number,
+            tree=bred,
+            recipe=self._spec.training.recipe(),
+            origin=Origin.BRED,
+            parent=action.parents[0],
+        )
+        self._add(connection, candidate, None)
+        return {"candidate": number, "parents": list(action.parents)}
+
+    def _known(self, connection: Connection) -> set[str]:
+        """Return the digests of the study's trees; the baseline is added where it is missing."""
+        known = searches.tree_digests(connection, self._study)
+        return known or {self._add_baseline(connection)}
+
+    def _bred(
+        self, connection: Connection, parents: Sequence[int], number: int, known: set[str]
+    ) -> Tree | None:
+        rows = {row.number: row for row in queries.candidates(connection, self._study, *parents)}
+        trees = [Tree.from_dict(rows[parent].structure) for parent in parents]
+        for attempt in range(_BREEDINGS):
+            seed = seed_of(self._spec.study.seed, "breed", number, attempt)
+            try:
+                bred = self._breed(trees, seed)
+            except SpecError:  # nothing of the kind fits: the next seed, or a random tree
+                continue
+            if bred.digest() not in known:
+                return bred
+        return None
+
+    def _breed(self, trees: Sequence[Tree], seed: int) -> Tree:
+        if len(trees) == 1 or trees[0].family != trees[1].family:
+            return mutate(self._space, trees[0], seed, self._target, self._limits).tree
+        pair = (trees[0], trees[1])
+        return cross(self._space, pair, seed, self._target, self._limits).tree
+
+    def _again(self, connection: Connection, number: int, until_step: int) -> dict[str, Any]:
+        row = queries.candidates(connection, self._study, number)[0]
+        repeats = searches.repeats_of(connection, row.id)
+        tree, recipe = Tree.from_dict(row.structure), _RECIPE.validate_python(row.recipe)
+        candidate = Candidate(number=number, tree=tree, recipe=recipe, origin=Origin(row.origin))
+        changes.add_trial(
+            connection,
+            self._study,
+            row.id,
+            repeat=repeats,
+            seed=_trial_seed(self._spec.study.seed, candidate, repeats),
+            until_step=until_step,
+            expected_s=self._spec.training.seconds(until_step, row.step_s),
+        )
+        return {"candidate": number, "repeat": repeats}
 
     def tune(self, connection: Connection, survivor: int, count: int) -> None:
         """Add `count` candidates with a survivor's tree and recipes that the tuner asks for."""
@@ -127,7 +196,8 @@ class Drawing:
         # Numbers follow the survivors' order, not the order in which workers finished.
         survivors = queries.decisions(connection, self._study, "survivors")[-1].facts["survivors"]
         place = int(survivors.index(survivor))
-        return 1 + self._spec.search.candidates + place * self._spec.tune.trials
+        first = searches.most_searched(connection, self._study) + 1
+        return first + place * self._spec.tune.trials
 
     def _add_baseline(self, connection: Connection) -> str:
         tree = baseline(self._target, self._limits)
@@ -159,9 +229,11 @@ class Drawing:
         """Return how many seeds a new candidate is trained with, and until which step at first."""
         search = self._spec.search
         horizon = search.rungs[-1]
+        is_at_once = search.policy == "halving"
         return {
-            Origin.BASELINE: (max(search.repeats, self._spec.ensemble.size), horizon),
-            Origin.RANDOM: (search.repeats, search.rungs[0]),
+            Origin.BASELINE: (max(search.baselines, self._spec.ensemble.size), horizon),
+            Origin.RANDOM: (search.repeats if is_at_once else 1, search.rungs[0]),
+            Origin.BRED: (1, search.rungs[0]),
             Origin.TUNED: (1, horizon),
         }[origin]
 

@@ -124,7 +124,7 @@ class _Costs:
         return weights * copies + volumes
 
     def _baselines(self) -> int:
-        return max(self._spec.search.repeats, self._spec.ensemble.size)
+        return max(self._spec.search.baselines, self._spec.ensemble.size)
 
     def _training(self, facts: Facts, first: int, end: int) -> float:
         evaluations = sum(first < step <= end for step in self._evaluate_at)

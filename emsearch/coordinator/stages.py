@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 
 from emsearch.coordinator.actions import Action, Advance, Ask, Combine, Draw, Import, Promote
+from emsearch.coordinator.search import search
 from emsearch.coordinator.view import TrialView, View
 from emsearch.ranking.posterior import Result, rank
 from emsearch.records.trial import OrderState, Stage, TrialState
@@ -24,16 +25,26 @@ def _importing(view: View) -> list[Action]:
 
 
 def _searching(view: View) -> list[Action]:
-    missing = view.plan.candidates - view.candidates_drawn
-    if missing > 0:
-        return [Draw(count=min(missing, DRAWS_A_CYCLE))]
-    if view.live:
-        return _compare(view)
+    actions = _halving(view) if view.plan.policy == "halving" else _asynchronous(view)
+    if actions is not None:
+        return actions
     if not any(trial.score is not None for trial in view.completed):
         return [Advance(stage=Stage.FAILED, why=f"no trial completed: {view.failure}")]
     if view.plan.survivors and view.plan.tune_trials:
         return [Advance(stage=Stage.TUNING, survivors=_survivors(view))]
     return [Advance(stage=Stage.COMBINING)]
+
+
+def _halving(view: View) -> list[Action] | None:
+    missing = view.plan.candidates - view.candidates_drawn
+    if missing > 0:
+        return [Draw(count=min(missing, DRAWS_A_CYCLE))]
+    return _compare(view) if view.live else None
+
+
+def _asynchronous(view: View) -> list[Action] | None:
+    in_hand = sum(trial.state != TrialState.PAUSED for trial in view.live)
+    return [] if in_hand >= view.plan.max_jobs else search(view)
 
 
 def _compare(view: View) -> list[Action]:
@@ -42,7 +53,7 @@ def _compare(view: View) -> list[Action]:
     here = [trial for trial in view.live if trial.until_step == rung]
     if any(trial.state != TrialState.PAUSED for trial in here):
         return []
-    ranked = rank(_results(here))
+    ranked = rank(_results(here), view.plan.goal)
     count = math.ceil(len(ranked) * view.plan.keep)
     kept = {one.candidate for one in ranked[:count]}
     kept |= {trial.candidate for trial in here if trial.is_baseline}
@@ -59,7 +70,8 @@ def _compare(view: View) -> list[Action]:
 
 
 def _survivors(view: View) -> tuple[int, ...]:
-    ranked = rank(_results(trial for trial in view.completed if not trial.is_baseline))
+    known = _results(trial for trial in view.completed if not trial.is_baseline)
+    ranked = rank(known, view.plan.goal)
     return tuple(one.candidate for one in ranked[: view.plan.survivors])
 
 

@@ -1,7 +1,8 @@
 """All that a decision rests on, read at one moment."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -33,6 +34,15 @@ class Plan:
     tune_batch: int
     max_jobs: int
     min_job_s: float
+    policy: str = "halving"
+    goal: str = "best_networks"
+    trials: int = 0
+    """Trainings of an asynchronous search."""
+    gpu_hours: float | None = None
+    wall_hours: float | None = None
+    finalists: int = 3
+    seed: int = 0
+    """The study's."""
 
     @classmethod
     def of(cls, spec: StudySpec) -> "Plan":
@@ -46,6 +56,13 @@ class Plan:
             tune_batch=spec.tune.batch,
             max_jobs=spec.cluster.max_jobs,
             min_job_s=spec.cluster.min_job_s,
+            policy=spec.search.policy,
+            goal=spec.search.goal,
+            trials=spec.search.trainings,
+            gpu_hours=spec.search.gpu_hours,
+            wall_hours=spec.search.wall_hours,
+            finalists=spec.search.finalists,
+            seed=spec.study.seed,
         )
 
 
@@ -99,6 +116,10 @@ class TrialView:
     state: TrialState
     until_step: int
     score: float | None
+    cause: Cause | None = None
+    """Why it failed."""
+    scores: tuple[tuple[int, float], ...] = ()
+    """Rungs with their scores; read for an asynchronous search only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,6 +153,12 @@ class View:
     """Trials without a verdict."""
     completed: tuple[TrialView, ...] = ()
     """Trials at the horizon; read only when the search has come to its end."""
+    history: tuple[TrialView, ...] = ()
+    """All trials of an asynchronous search; read only when a slot is free."""
+    spent_s: float = 0.0
+    """Seconds of training so far, where the history is read."""
+    begun_s: float = 0.0
+    """When the study was launched."""
     tunings: tuple[Tuning, ...] = ()
     combining: tuple[OrderState, ...] = ()
     """Of the ensemble's orders."""
@@ -154,6 +181,7 @@ def read_view(
     live = tuple(_trial(row) for row in queries.live_trials(connection, study.id))
     stage = Stage(study.stage)
     is_compared = stage == Stage.SEARCHING and not live
+    history, spent_s = _history(connection, study.id, plan, stage, live)
     return View(
         now_s=now_s,
         stage=stage,
@@ -180,6 +208,9 @@ def read_view(
         candidates_drawn=queries.last_draw(connection, study.id)[0],
         live=live,
         completed=_completed(connection, study.id) if is_compared else (),
+        history=history,
+        spent_s=spent_s,
+        begun_s=study.created_s,
         tunings=_tunings(connection, study.id) if stage == Stage.TUNING else (),
         combining=_states(connection, study.id, "ensemble"),
         alike=_alike(connection, study),
@@ -227,6 +258,32 @@ def _states(connection: Connection, study_id: int, kind: str) -> tuple[OrderStat
 def _completed(connection: Connection, study_id: int) -> tuple[TrialView, ...]:
     rows = queries.trials_of(connection, study_id, TrialState.COMPLETED)
     return tuple(_trial(row) for row in rows if row.origin != Origin.TUNED)
+
+
+def _history(
+    connection: Connection,
+    study_id: int,
+    plan: Plan,
+    stage: Stage,
+    live: Sequence[TrialView],
+) -> tuple[tuple[TrialView, ...], float]:
+    """Return all trials of an asynchronous search and their seconds; none where no slot is free."""
+    in_hand = sum(trial.state != TrialState.PAUSED for trial in live)
+    if plan.policy == "halving" or stage != Stage.SEARCHING or in_hand >= plan.max_jobs:
+        return (), 0.0
+    scores: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    for row in queries.evaluations_at(connection, study_id, plan.rungs):
+        scores[row.trial].append((row.step, row.mean_iou))
+    rows = [row for row in queries.trials_of(connection, study_id) if row.origin != Origin.TUNED]
+    trials = tuple(
+        replace(
+            _trial(row),
+            cause=Cause(row.cause) if row.cause else None,
+            scores=tuple(scores[row.id]),
+        )
+        for row in rows
+    )
+    return trials, sum(row.train_s for row in rows)
 
 
 def _trial(row: AnyRow) -> TrialView:

@@ -20,6 +20,7 @@ from emsearch.ledger.tables import (
     TreeRow,
     TrialRow,
 )
+from emsearch.records.candidate import Origin
 from emsearch.records.trial import OVER, AttemptState, Cause, OrderState, TrialState
 
 __all__ = [
@@ -250,7 +251,11 @@ def tuned(connection: Connection, study_id: int, parent: int) -> Rows:
     return connection.execute(
         select(*_TRIAL, CandidateRow.recipe)
         .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
-        .where(TrialRow.study_id == study_id, CandidateRow.parent == parent)
+        .where(
+            TrialRow.study_id == study_id,
+            CandidateRow.parent == parent,
+            CandidateRow.origin == Origin.TUNED,
+        )
         .order_by(CandidateRow.number, TrialRow.repeat)
     ).all()
 

@@ -18,6 +18,7 @@ class Origin(StrEnum):
 
     BASELINE = "baseline"  # the fixed network that every search must beat
     RANDOM = "random"  # drawn from the space
+    BRED = "bred"  # a mutation or crossover of good ones
     TUNED = "tuned"  # a survivor's tree with another recipe
 
 

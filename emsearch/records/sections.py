@@ -209,6 +209,34 @@ class SearchSection(Section):
     a full training."""
     keep: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Part of the candidates that goes on from a rung."""
+    policy: Annotated[
+        str, Field(pattern=r"^(halving|default|random|evolution|repeats[1-9]\d?)$")
+    ] = "halving"
+    """What trainings are spent on: `halving` compares all candidates at each rung at once, and its
+    results do not depend on the number of jobs; `default` chooses for each free slot between a new
+    candidate, one more seed and more training; `random`, `repeatsN` and `evolution` are honest
+    comparisons."""
+    goal: Literal["best_networks", "reliable_architecture"] = "best_networks"
+    """What candidates are ranked by: the best of their seeds, or their mean."""
+    trials: Positive | None = None
+    """Trainings of other policies than `halving`, besides the baseline's and the finalists' last
+    seeds; by default candidates x repeats."""
+    gpu_hours: Annotated[float, Field(gt=0)] | None = None
+    """Hours of training, of all jobs together, after which no further one is begun."""
+    wall_hours: Annotated[float, Field(gt=0)] | None = None
+    """Hours since launch after which no further training is begun."""
+    finalists: Annotated[int, Field(ge=1)] = 3
+    """Candidates that get at least three full trainings in the end."""
+
+    @property
+    def trainings(self) -> int:
+        """Trainings that the budget allows."""
+        return self.trials or self.candidates * self.repeats
+
+    @property
+    def baselines(self) -> int:
+        """Least number of the baseline's seeds: the finalists'."""
+        return self.repeats if self.policy == "halving" else max(self.repeats, 3)
 
     @field_validator("rungs")
     @classmethod

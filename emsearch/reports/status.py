@@ -102,7 +102,7 @@ def _steps_left(sums: Rows, spec: StudySpec) -> int:
             waiting_by_rung[row.until_step] = waiting_by_rung.get(row.until_step, 0) + row.trials
     if not sums:  # nothing is drawn yet
         search = spec.search
-        baselines = max(search.repeats, spec.ensemble.size)
+        baselines = max(search.baselines, spec.ensemble.size)
         waiting_by_rung[search.rungs[0]] = search.candidates * search.repeats
         owed = waiting_by_rung[search.rungs[0]] * search.rungs[0] + baselines * search.rungs[-1]
     return owed + _promised(waiting_by_rung, spec) + _untuned(sums, spec)

@@ -1,0 +1,245 @@
+"""The asynchronous search: what a free slot is given, from the record of all trainings.
+
+A slot goes to a paused trial that may go on, else to what the study's policy asks for: a new
+candidate (drawn, or bred from good ones), or one more seed of one that is known. When the budget
+is spent, the finalists get their seeds, and the search is over.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from random import Random
+
+import numpy as np
+
+from emsearch.coordinator.actions import Action, Promote, Try
+from emsearch.coordinator.view import TrialView, View
+from emsearch.ranking.policy import NEW, Record, policy_named
+from emsearch.ranking.posterior import Ranked, Result, rank
+from emsearch.ranking.rungs import relation
+from emsearch.records.chance import seed_of
+from emsearch.records.trial import Cause, TrialState
+
+__all__ = ["search"]
+
+MOST_SEEDS = 8
+FINALIST_SEEDS = 3
+_FAILED = frozenset({Cause.COLLAPSED, Cause.DIVERGED})
+"""Causes that say something of the candidate's next seeds; they score nought."""
+_IN_HAND = frozenset({TrialState.WAITING, TrialState.RUNNING})
+_PARENTS_FROM = 8  # candidates that have scored before any is bred
+_POPULATION, _TOURNAMENT = 20, 5
+_TOLD = 5  # leaders that a recorded decision names
+
+
+def search(view: View) -> list[Action] | None:
+    """Return what to do with the free slots; None when the search is over."""
+    trials = [trial for trial in view.history if not trial.is_baseline]
+    room = view.plan.max_jobs - sum(trial.state in _IN_HAND for trial in view.live)
+    spent = _is_spent(view, trials)
+    actions: list[Action] = list(_promotions(view, trials, spent=spent)[: max(room, 0)])
+    room -= len(actions)
+    if not spent:
+        return actions + _trials(view, trials, room)
+    if actions or any(trial.state in _IN_HAND for trial in trials):
+        return actions
+    if left := [trial for trial in trials if trial.state == TrialState.PAUSED]:
+        return [_stop(left)]
+    finals = _finals(view, trials)
+    if finals:
+        return finals[: max(room, 0)]
+    return [] if view.live else None
+
+
+def _is_spent(view: View, trials: Sequence[TrialView]) -> bool:
+    plan = view.plan
+    hours = view.spent_s / 3600
+    elapsed = (view.now_s - view.begun_s) / 3600
+    return (
+        len(trials) >= plan.trials
+        or (plan.gpu_hours is not None and hours >= plan.gpu_hours)
+        or (plan.wall_hours is not None and elapsed >= plan.wall_hours)
+    )
+
+
+def _promotions(view: View, trials: Sequence[TrialView], *, spent: bool) -> list[Promote]:
+    """Return who goes on from each rung, the highest first: the better part of all who were there.
+
+    Asynchronous successive halving; candidates are compared by their posterior, not their luck.
+    Nobody goes on before as many were there as make one place.
+    """
+    promotions = []
+    for rung, following in reversed(list(zip(view.plan.rungs, view.plan.rungs[1:], strict=False))):
+        there = [trial for trial in trials if rung in dict(trial.scores)]
+        ranked = rank(_results(there, rung), view.plan.goal)
+        places = math.floor(len(ranked) * view.plan.keep)
+        places = max(places, 1) if spent else places
+        for one in ranked[:places]:
+            go_on = tuple(
+                trial.number
+                for trial in there
+                if trial.candidate == one.candidate and _waits_at(trial, rung)
+            )
+            if go_on:
+                means = _told(ranked)
+                promotions.append(
+                    Promote(rung=rung, until_step=following, go_on=go_on, stop=(), means=means)
+                )
+    return promotions
+
+
+def _waits_at(trial: TrialView, rung: int) -> bool:
+    return trial.state == TrialState.PAUSED and trial.until_step == rung
+
+
+def _stop(left: Sequence[TrialView]) -> Promote:
+    rung = max(trial.until_step for trial in left)
+    return Promote(rung=rung, until_step=rung, go_on=(), stop=tuple(t.number for t in left))
+
+
+def _trials(view: View, trials: Sequence[TrialView], room: int) -> list[Action]:
+    """Return trainings for the free slots, each chosen as if those before it were under way."""
+    room = min(room, view.plan.trials - len(trials))
+    tries: list[Action] = []
+    numbers = sorted({trial.candidate for trial in trials})
+    value = _values(view, trials)
+    counts = Counter(trial.candidate for trial in trials)
+    under_way = Counter(t.candidate for t in trials if t.number not in value and not _is_dead(t))
+    too_large = {t.candidate for t in trials if t.cause == Cause.GPU_OUT_OF_MEMORY}
+    for place in range(room):
+        record = Record(
+            candidate_ST=np.array([[numbers.index(c) for c, _ in value.values()]], dtype=np.int64),
+            score_ST=np.array([[score for _, score in value.values()]], dtype=np.float64),
+            known_S=np.array([len(numbers)]),
+            room_SA=np.array(
+                [[0 if n in too_large else MOST_SEEDS - counts[n] for n in numbers] or [0]]
+            ),
+            unseen_S=np.array([np.inf]),
+            remaining=view.plan.trials - len(trials) - place,
+            under_way_SA=np.array([[under_way[n] for n in numbers] or [0]]),
+        )
+        chance = seed_of(view.plan.seed, "policy", len(trials) + place)
+        chosen = _chosen(view, record, chance)
+        if chosen == NEW:
+            fresh = sum(isinstance(one, Try) and one.candidate is None for one in tries)
+            tries.append(_new(view, trials, len(numbers) + fresh))
+            continue
+        candidate = numbers[chosen]
+        under_way[candidate] += 1
+        counts[candidate] += 1
+        tries.append(_seed(view, candidate, len(trials), view.plan.rungs[0]))
+    return tries
+
+
+def _chosen(view: View, record: Record, chance: int) -> int:
+    if view.plan.policy == "evolution" or not record.known_S[0]:
+        return NEW
+    return int(policy_named(view.plan.policy)(record, np.random.default_rng(chance))[0])
+
+
+def _seed(view: View, candidate: int, trainings: int, until_step: int) -> Try:
+    means = _told(_ranking(view))
+    return Try(candidate=candidate, until_step=until_step, trainings=trainings, means=means)
+
+
+def _new(view: View, trials: Sequence[TrialView], number: int) -> Try:
+    """Return the order for a new candidate: by turns drawn and bred, or as evolution breeds."""
+    ranked = [one for one in _ranking(view) if one.candidate]
+    by_number = {one.candidate: one.value for one in ranked}
+    chance = Random(seed_of(view.plan.seed, "parents", number))
+    enough = len(ranked) >= (_POPULATION if view.plan.policy == "evolution" else _PARENTS_FROM)
+    breeds = {"evolution": True, "default": number % 2 == 1}.get(view.plan.policy, False)
+    parents: tuple[int, ...] = ()
+    if enough and breeds:
+        crowd = sorted(by_number)
+        if view.plan.policy == "evolution":
+            crowd = crowd[-_POPULATION:]  # the oldest die, however good they were
+        pairs = 2 if view.plan.policy == "default" and chance.random() < 0.25 else 1
+        parents = tuple(_winner(crowd, by_number, chance) for _ in range(pairs))
+    return Try(
+        candidate=None,
+        parents=tuple(dict.fromkeys(parents)),
+        until_step=view.plan.rungs[0],
+        trainings=len(trials),
+        means=_told(ranked),
+    )
+
+
+def _winner(crowd: Sequence[int], value: dict[int, float], chance: Random) -> int:
+    entrants = chance.sample(list(crowd), min(_TOURNAMENT, len(crowd)))
+    return max(entrants, key=lambda number: (value[number], -number))
+
+
+def _finals(view: View, trials: Sequence[TrialView]) -> list[Action]:
+    """Return the seeds that the finalists lack, each a full training."""
+    horizon = view.plan.rungs[-1]
+    full = Counter(t.candidate for t in trials if horizon in dict(t.scores) or t.cause is not None)
+    # Those of the budget's trainings decide, so that the choice stays while the last seeds run.
+    ranked = rank(_results(_budgeted(view, trials), horizon), view.plan.goal)
+    return [
+        _seed(view, one.candidate, len(trials), horizon)
+        for one in ranked[: view.plan.finalists]
+        for _ in range(FINALIST_SEEDS - full[one.candidate])
+    ]
+
+
+def _budgeted(view: View, trials: Sequence[TrialView]) -> Sequence[TrialView]:
+    return sorted(trials, key=lambda trial: trial.number)[: view.plan.trials]
+
+
+def _ranking(view: View) -> list[Ranked]:
+    """Return all candidates ranked by what is known, lower rungs counting as far as they tell."""
+    trials = [trial for trial in view.history if not trial.is_baseline]
+    by_candidate: dict[int, list[float]] = {}
+    for candidate, score in _values(view, trials).values():
+        by_candidate.setdefault(candidate, []).append(score)
+    results = [Result(candidate=c, scores=tuple(them)) for c, them in by_candidate.items()]
+    return rank(results, view.plan.goal)
+
+
+def _values(view: View, trials: Sequence[TrialView]) -> dict[int, tuple[int, float]]:
+    """Return candidate and score of each training, by trial; a rung's score as the final one.
+
+    What a rung says of the final score is learned from those that have both. A training that
+    collapsed or diverged scores nought.
+    """
+    horizon = view.plan.rungs[-1]
+    relations = {
+        rung: relation(
+            [
+                (dict(trial.scores)[rung], dict(trial.scores)[horizon])
+                for trial in trials
+                if {rung, horizon} <= dict(trial.scores).keys()
+            ]
+        )
+        for rung in view.plan.rungs[:-1]
+    }
+    values = {}
+    for trial in trials:
+        if trial.cause in _FAILED:
+            values[trial.number] = (trial.candidate, 0.0)
+        elif trial.scores:
+            rung, score = max(trial.scores)
+            expected = score if rung == horizon else relations[rung].early(score).score
+            values[trial.number] = (trial.candidate, expected)
+    return values
+
+
+def _is_dead(trial: TrialView) -> bool:
+    return trial.state in {TrialState.FAILED, TrialState.STOPPED}
+
+
+def _results(trials: Sequence[TrialView], rung: int) -> list[Result]:
+    scores: dict[int, list[float]] = {}
+    failures: Counter[int] = Counter(t.candidate for t in trials if t.cause in _FAILED)
+    for trial in trials:
+        if rung in dict(trial.scores):
+            scores.setdefault(trial.candidate, []).append(dict(trial.scores)[rung])
+    return [
+        Result(candidate=number, scores=tuple(them), failures=failures[number])
+        for number, them in scores.items()
+    ]
+
+
+def _told(ranked: Sequence[Ranked]) -> tuple[tuple[int, float], ...]:
+    return tuple((one.candidate, one.value) for one in ranked[:_TOLD])
