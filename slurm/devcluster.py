@@ -56,6 +56,7 @@ def main() -> int:
     preempt.add_argument("--seconds", type=int, default=10, help="and hold them so long (10)")
     options = parser.parse_args()
     try:
+        _want_cluster(options.command)
         _COMMANDS[options.command](options)
     except CannotInstallError as error:
         print(f"devcluster: {error}", file=sys.stderr)
@@ -88,6 +89,8 @@ def up(options: argparse.Namespace) -> None:
 
 def down(_options: argparse.Namespace) -> None:
     """End every process and remove every file; the packages stay."""
+    if not PLACE.exists():
+        return
     if _pid("slurmctld"):
         _try(["scancel", "--quiet", "--partition=gpu,quick"])
         _try(["scancel", "--quiet", "--user", pwd.getpwuid(os.getuid()).pw_name])
@@ -156,6 +159,11 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 
 # What is on the host
+
+
+def _want_cluster(command: str) -> None:
+    if command not in {"up", "down", "status"} and not PLACE.exists():
+        raise DevclusterError("it is not up: slurm/devcluster up")
 
 
 def _install() -> None:

@@ -15,7 +15,7 @@ from tests.support import torment
 from tests.support.real_study import results, start, write_study
 from tests.support.torment import STUDY, Torment, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 STEPS = 900
 KILLS = 5
@@ -119,6 +119,8 @@ def test_a_worker_that_was_killed_is_told_with_its_signal(tormented: Torment) ->
 
 
 def test_a_full_disk_is_an_error_that_is_tried_again(tormented: Torment) -> None:
+    if tormented.no_disk:
+        pytest.skip(tormented.no_disk)
     attempts = tormented.rows(
         "SELECT a.cause, a.detail FROM attempts a JOIN orders o ON o.id = a.order_id "
         "WHERE o.trial_id = ? AND a.started_s IS NOT NULL ORDER BY a.started_s",
