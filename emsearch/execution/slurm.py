@@ -34,6 +34,7 @@ Command = Callable[[Sequence[str]], str]
 _LIMITS_EVERY_S = 3600.0
 _LONGEST_BACKOFF = 8  # polling intervals between two questions that get no answer
 _MOST_IDS = 500  # in the arguments of one command
+_HANGS_S = 30.0  # below what a coordinator may be silent before another takes its study over
 _UNKNOWN = JobReport(state=JobState.UNKNOWN)
 
 
@@ -41,7 +42,7 @@ def run_command(words: Sequence[str]) -> str:
     """Run one of Slurm's commands. Raises NoAnswerError where it fails, hangs or is missing."""
     try:
         done = subprocess.run(  # noqa: S603 - Slurm's own commands
-            words, capture_output=True, text=True, check=False, timeout=60
+            words, capture_output=True, text=True, check=False, timeout=_HANGS_S
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NoAnswerError(f"{words[0]} does not answer: {error}") from error

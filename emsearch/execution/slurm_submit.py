@@ -7,22 +7,28 @@ The job itself gives its pickle the name that submitit looks for. submitit would
 import importlib
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 import submitit
 from submitit.core import core, utils
 
+from emsearch.errors import NoAnswerError
 from emsearch.execution.executor import Request
 from emsearch.execution.slurm_text import explain_refusal, seconds_of
 from emsearch.records.profile import Profile
 
-__all__ = ["RunTask", "options_of", "setup_of", "submit_array"]
+__all__ = ["RunTask", "clean_environment", "options_of", "setup_of", "submit_array"]
 
 _PICKLE = "task.pkl"
-_SBATCH_S = 60  # after which an sbatch that says nothing is given up
+_SBATCH = ("timeout", "40", "sbatch")  # below what a coordinator may be silent
+_HUNG = 124  # the exit code of `timeout`
+_KEPT = frozenset({"SLURM_CONF", "SLURM_CLUSTERS"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,8 +63,11 @@ def submit_array(token: str, job_file: Path, profile: Profile, request: Request)
     )
     executor.parameters["time"] = None  # submitit's default; a profile's is among the options
     try:
-        return executor.submit(RunTask(job_file=str(job_file))).job_id
+        with redirect_stderr(StringIO()):  # submitit would print what the error says anyway
+            return executor.submit(RunTask(job_file=str(job_file))).job_id
     except utils.FailedJobError as error:
+        if isinstance(error.__cause__, CalledProcessError) and error.__cause__.returncode == _HUNG:
+            raise NoAnswerError("sbatch said nothing for 40 s") from error
         raise explain_refusal(str(error)) from error
     except utils.FailedSubmissionError as error:
         raise explain_refusal(f"timed out: {error}") from error
@@ -95,6 +104,16 @@ def setup_of(folder: Path, profile: Profile, options: Mapping[str, Any]) -> list
     return lines
 
 
+def clean_environment(environment: Iterable[str]) -> list[str]:
+    """Return the words before a command that hide from it the job which it is started in.
+
+    A job inherits the environment of who submits it. A coordinator that is a job itself would hand
+    its own restart count on, and memory that srun then asks for.
+    """
+    own = sorted(name for name in environment if name.startswith("SLURM") and name not in _KEPT)
+    return ["env", *(f"--unset={name}" for name in own)]
+
+
 def _more_memory(memory: str, factor: float) -> str:
     """Return sbatch's --mem times a factor; a number without a unit is in megabytes."""
     number, unit = memory.rstrip("KMGTkmgtB"), memory.lstrip("0123456789.")
@@ -113,7 +132,7 @@ class _Submitter(submitit.SlurmExecutor):
         return [self._submit_command(self._submitit_command_str)]
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
-        return ["timeout", str(_SBATCH_S), "sbatch", str(submission_file_path)]
+        return [*clean_environment(os.environ), *_SBATCH, str(submission_file_path)]
 
     @classmethod
     def affinity(cls) -> int:

@@ -1,14 +1,15 @@
 """The executor's own decisions: when it asks, what silence means, what is submitted."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from emsearch.errors import NoAnswerError
+from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
 from emsearch.execution.executor import JobReport, JobState, Limits, Request
 from emsearch.execution.slurm import SlurmExecutor
-from emsearch.execution.slurm_submit import options_of, setup_of
+from emsearch.execution.slurm_submit import clean_environment, options_of, setup_of, submit_array
 from emsearch.records.job import TaskName, log_path
 from emsearch.records.profile import Profile, read_profile
 from emsearch.records.trial import Cause
@@ -222,6 +223,68 @@ def test_options_are_the_profiles_with_what_the_request_asks_for(tmp_path: Path)
     assert options["exclude"] == "cn0,cn1,cn2"
     assert options["job-name"] == "a"
     assert options_of("a", tmp_path / "job.json", profile, Request())["partition"] == "gpu"
+
+
+def fake_sbatch(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    (folder / "bin").mkdir()
+    path = folder / "bin" / "sbatch"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
+
+
+def test_an_array_is_submitted_with_a_pickle_that_is_there_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_file = tmp_path / "jobs" / "a" / "job.json"
+    job_file.parent.mkdir(parents=True)
+    fake_sbatch(
+        tmp_path,
+        monkeypatch,
+        f'test -f {job_file.parent}/submitit/task.pkl && echo "Submitted batch job 7"',
+    )
+    assert submit_array("a", job_file, Profile(), Request(tasks=2)) == "7"
+    script = (job_file.parent / "submitit" / "7_submission.sh").read_text()
+    assert "#SBATCH --array=0-1" in script
+    assert "#SBATCH --signal=USR2@120" in script
+    assert "--time" not in script  # the site's default, unless the profile has another
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "words"),
+    [
+        ("exit 124", NoAnswerError, "nothing for 40 s"),
+        ("echo nonsense", NoAnswerError, "nonsense"),
+        ("echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1", RefusedError, "QOSMax"),
+        ("echo 'sbatch: error: invalid account' >&2; exit 1", ExecutionError, "invalid account"),
+    ],
+)
+def test_an_sbatch_that_fails_says_what_follows(
+    script: str,
+    kind: type[ExecutionError],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job_file = tmp_path / "jobs" / "a" / "job.json"
+    job_file.parent.mkdir(parents=True)
+    fake_sbatch(tmp_path, monkeypatch, script)
+    with pytest.raises(kind, match=words) as caught:
+        submit_array("a", job_file, Profile(), Request())
+    assert type(caught.value) is kind
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_coordinator_that_is_a_job_hides_that_from_its_own_jobs() -> None:
+    names = ["HOME", "SLURM_CONF", "SLURM_RESTART_COUNT", "SLURMD_NODENAME", "SLURM_MEM_PER_NODE"]
+    assert clean_environment(names) == [
+        "env",
+        "--unset=SLURMD_NODENAME",
+        "--unset=SLURM_MEM_PER_NODE",
+        "--unset=SLURM_RESTART_COUNT",
+    ]
+    assert clean_environment(["HOME"]) == ["env"]
 
 
 def test_an_option_that_is_false_is_left_out(tmp_path: Path) -> None:
