@@ -17,7 +17,7 @@ from tests.support.torment import STUDY, Torment, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
-STEPS = 900
+STEPS = 400
 KILLS = 5
 DISK_TRIAL = 2
 """Whose folder is on a disk without room for a checkpoint, until it has failed for that."""
