@@ -60,7 +60,18 @@ def test_only_the_command_line_imports_inside_functions(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["cli", "cli.app", "coordinator.serve", "coordinator.forecast", "reports.pages", "worker"],
+    [
+        "cli",
+        "cli.app",
+        "coordinator.serve",
+        "coordinator.forecast",
+        "reports.pages",
+        "worker",
+        "coordinator.detach",
+        "coordinator.doctor",
+        "coordinator.executors",
+        "coordinator.holder",
+    ],
 )
 def test_login_nodes_are_spared_torch(module: str) -> None:
     code = f"import sys, emsearch.{module}; sys.exit('torch' in sys.modules)"

@@ -9,7 +9,7 @@ from emsearch.cli.ensembles import app as ensembles
 from emsearch.cli.ledgers import app as ledgers
 from emsearch.cli.replaying import replay
 from emsearch.cli.segmenting import segment
-from emsearch.cli.steering import cancel, extend, pause, watch
+from emsearch.cli.steering import cancel, doctor, extend, pause, watch
 from emsearch.cli.studies import check, init, launch, resume
 from emsearch.cli.trees import app as trees
 from emsearch.cli.viewing import instances, measure, view
@@ -45,7 +45,7 @@ def _common(
 
 
 COMMANDS = (
-    *(init, check, launch, resume, watch, pause, cancel, extend),
+    *(doctor, init, check, launch, resume, watch, pause, cancel, extend),
     *(status, leaderboard, show, query, export, report, web),
     *(segment, instances, measure, view, replay),
 )

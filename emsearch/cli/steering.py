@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["cancel", "extend", "pause", "watch"]
+from emsearch.cli.forms import AsCsv, AsJson, form_of
+
+__all__ = ["cancel", "doctor", "extend", "pause", "watch"]
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The study's folder.")]
 
@@ -49,4 +51,22 @@ def watch(
     from emsearch.cli.progress import follow
 
     if not follow(folder, every):
+        raise typer.Exit(1)
+
+
+def doctor(
+    folder: Annotated[Path, typer.Option(help="Where studies go.")] = Path("runs"),
+    profile: Annotated[
+        str | None, typer.Option(help="A cluster's profile: a name in slurm/ or a path.")
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Check the environment: Python, torch, GPU, disk, ledger, Slurm; say what is missing."""
+    from emsearch.coordinator.doctor import Health, examine
+    from emsearch.reports.listing import print_listing
+
+    findings = examine(folder, profile)
+    print_listing(findings, form_of(as_json=as_json, as_csv=as_csv))
+    if any(one.health == Health.ILL for one in findings):
         raise typer.Exit(1)

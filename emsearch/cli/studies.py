@@ -1,6 +1,7 @@
 """Commands that begin a study or carry it on."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -124,6 +125,7 @@ def _attend(ledger: "Ledger", spec: "StudySpec", folder: Path, *, unattended: bo
     from emsearch.coordinator.executors import executor_of
     from emsearch.coordinator.serve import Manner, serve
     from emsearch.ledger.engine import forget_passwords
+    from emsearch.ledger.store import LEASE_S
     from emsearch.records.trial import Stage
     from emsearch.reports.pages import write_report
 
@@ -136,6 +138,8 @@ def _attend(ledger: "Ledger", spec: "StudySpec", folder: Path, *, unattended: bo
             manner = Manner(
                 resumes=not unattended,
                 takes_jobs_along=is_local and not unattended,
+                remake=None if is_local else partial(executor_of, folder=folder),
+                patience_s=2 * LEASE_S if unattended else 0.0,
                 on_cycle=progress.show,
             )
             stage = serve(ledger, executor_of(spec, folder), folder, spec, manner)

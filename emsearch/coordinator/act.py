@@ -1,9 +1,11 @@
 """Carrying decisions out. The intent of what cannot be undone is committed before it is done."""
 
 import re
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,17 +15,22 @@ from sqlalchemy import Connection
 from emsearch.coordinator import actions
 from emsearch.coordinator.draw import Drawing
 from emsearch.coordinator.orders import OrderWriter
-from emsearch.coordinator.view import Ended
-from emsearch.errors import ExecutionError
-from emsearch.execution.executor import Executor, Request
-from emsearch.ledger import changes, intake, queries
+from emsearch.coordinator.view import Ended, Plan
+from emsearch.coordinator.window import SubmitWindow
+from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
+from emsearch.execution.executor import Ending, Executor, Request
+from emsearch.ledger import changes, jobs, queries
+from emsearch.ledger.rows import AnyRow
 from emsearch.ledger.store import Lease, Ledger
 from emsearch.records.files import write_json
-from emsearch.records.job import Entry, JobFile, TaskName
 from emsearch.records.spec import StudySpec
 from emsearch.records.trial import OVER, Cause, OrderState, Stage, TrialState
 
 __all__ = ["Actor"]
+
+_MORE_MEMORY = 2.0
+_BEFORE_ITS_TURN = frozenset({Cause.COMPLETED, Cause.PREEMPTED, Cause.CANCELLED})
+"""Endings of a run that are not held against an order which had not begun."""
 
 
 class Actor:
@@ -37,16 +44,19 @@ class Actor:
         self._executor = executor
         self._folder = folder
         self._study = lease.study_id
-        self._rungs = spec.search.rungs
+        is_local = spec.cluster.executor == "local"
+        self._gpus = 0.0 if is_local else 1 / Plan.of(spec).orders_at_once
         self._slug = re.sub(r"[^a-z0-9]+", "-", spec.study.name.lower()).strip("-") or "study"
         self._orders = OrderWriter(folder, spec)
+        self.window = SubmitWindow(executor)
         self._drawing = Drawing(self._study, spec)
         self._methods: dict[type, Callable[[Any], None]] = {
             actions.Pause: self._pause,
-            actions.Settle: self._settle,
-            actions.Bury: self._bury,
+            actions.Restart: self._restart,
             actions.Recover: self._recover,
             actions.Stop: self._stop,
+            actions.Exclude: self._exclude,
+            actions.Tell: self._tell,
             actions.Submit: self._submit,
             actions.Import: self._import,
             actions.Draw: self._draw,
@@ -60,6 +70,9 @@ class Actor:
         self._follows: dict[actions.Follow, Callable[[Connection, Ended], None]] = {
             actions.Follow.DONE: self._done,
             actions.Follow.AGAIN: self._again,
+            actions.Follow.ELSEWHERE: self._elsewhere,
+            actions.Follow.ROOMIER: self._roomier,
+            actions.Follow.SMALLER: self._smaller,
             actions.Follow.FAIL: self._fail,
             actions.Follow.NOTHING: self._nothing,
         }
@@ -71,69 +84,134 @@ class Actor:
         for trial in over:
             self._orders.prune(trial, keep_newest=False)
 
-    def act(self, action: actions.Action) -> None:
-        """Carry one action out. Raises LeaseError where another coordinator has taken over."""
-        self._methods[type(action)](action)
+    def act(self, todo: Sequence[actions.Action]) -> None:
+        """Carry actions out. Raises LeaseError where another coordinator has taken over.
+
+        What one kind of action changes in the ledger is one transaction, where nothing outside has
+        to be done in between.
+        """
+        for kind, alike in groupby(todo, type):
+            if kind is actions.Settle:
+                self._settle_all([one for one in alike if isinstance(one, actions.Settle)])
+            elif kind is actions.Bury:
+                with self._ledger.writing(self._lease) as connection:
+                    for one in alike:
+                        if isinstance(one, actions.Bury):
+                            self._end_task(connection, one.job.number, one.endings)
+            else:
+                for one in alike:
+                    self._methods[kind](one)
 
     def _submit(self, action: actions.Submit) -> None:
+        if not self.window.is_open:
+            return  # the cluster has just refused another one
         token = f"{self._slug[:20]}-{uuid4().hex[:10]}"
         with self._ledger.writing(self._lease) as connection:
-            attempts = changes.begin_job(connection, self._study, token, action.orders, time.time())
-            written = [self._orders.order(connection, number) for number in attempts]
-        for order in written:
+            attempts = jobs.begin_job(
+                connection,
+                self._study,
+                token,
+                action.tasks,
+                time.time(),
+                gpus=self._gpus if action.needs_gpu else 0.0,
+            )
+            orders, job = self._orders.job(connection, token, attempts)
+        for order in orders:
             write_json(self._folder / "orders" / f"{order.number:08d}.json", order.to_dict())
         job_file = self._folder / "jobs" / token / "job.json"
-        entries = tuple(Entry(order=order, generation=row) for order, row in attempts.items())
-        JobFile(token=token, tasks=(entries,)).write(job_file)
+        job.write(job_file)
         try:
-            (handle,) = self._executor.submit(token, job_file, Request())
+            handles = self._executor.submit(token, job_file, _request(action))
+        except RefusedError as error:
+            self._withdraw(token, str(error))
+        except NoAnswerError as error:
+            self.window.refuse(str(error))  # it may have been taken: `Recover` finds out
         except ExecutionError as error:
-            self._bury(actions.Bury(token=token, cause=Cause.ERROR, detail=str(error)))
-            return
+            self._fail_job(token, str(error))
+        else:
+            self.window.accept()
+            with self._ledger.writing(self._lease) as connection:
+                jobs.job_was_submitted(connection, token, handles)
+
+    def _withdraw(self, token: str, why: str) -> None:
+        self.window.refuse(why)
         with self._ledger.writing(self._lease) as connection:
-            changes.job_was_submitted(connection, token, handle)
+            jobs.withdraw_job(connection, token)
+        shutil.rmtree(self._folder / "jobs" / token, ignore_errors=True)
+
+    def _fail_job(self, token: str, why: str) -> None:
+        """End what a job was to do that the cluster will never take."""
+        ending = Ending(cause=Cause.ERROR, detail=why)
+        with self._ledger.writing(self._lease) as connection:
+            for row in jobs.live_jobs(connection, self._study):
+                if row.token == token:
+                    self._end_task(connection, row.id, (ending,))
 
     def _recover(self, action: actions.Recover) -> None:
-        handles = self._executor.find(action.token, 1)
+        try:
+            handles = self._executor.find(action.token, action.tasks)
+        except NoAnswerError as error:
+            self.window.refuse(str(error))
+            return
         with self._ledger.writing(self._lease) as connection:
             if handles is not None:
-                changes.job_was_submitted(connection, action.token, handles[0])
-                return
-            for attempt in queries.attempts_of_job(connection, action.token):
-                self._end(connection, attempt.id, Cause.LOST, "the job was never submitted")
-            changes.end_job(connection, action.token, time.time())
+                jobs.job_was_submitted(connection, action.token, handles)
+            else:
+                jobs.abandon_job(connection, action.token, time.time())
 
-    def _bury(self, action: actions.Bury) -> None:
-        """End what a dead job left open: its first open order is the one that it died in."""
+    def _end_task(self, connection: Connection, job: int, endings: Sequence[Ending]) -> None:
+        for run, ending in enumerate(endings):
+            self._end_run(connection, job, run, ending)
+        jobs.end_job(connection, job, time.time())
+
+    def _restart(self, action: actions.Restart) -> None:
         with self._ledger.writing(self._lease) as connection:
-            open_attempts = queries.attempts_of_job(connection, action.token)
-            for place, attempt in enumerate(open_attempts):
-                if place == 0 and action.cause != Cause.COMPLETED:
-                    intake.begin_attempt(connection, attempt.id, time.time())
-                    self._end(connection, attempt.id, action.cause, action.detail)
-                else:
-                    self._end(connection, attempt.id, Cause.LOST, "its turn had not come")
-            changes.end_job(connection, action.token, time.time())
+            for run, ending in enumerate(action.endings):
+                self._end_run(connection, action.job.number, run, ending)
+            jobs.job_was_restarted(connection, action.job.number, len(action.endings))
+
+    def _end_run(self, connection: Connection, job: int, run: int, ending: Ending) -> None:
+        """End what a run of a task left open; what it died in, it takes the blame for."""
+        jobs.correct_causes(connection, job, run, ending.cause)
+        left = [one for one in jobs.open_attempts(connection, job) if one.restart == run]
+        blamed = [one for one in left if one.started_s is not None]
+        if not blamed and ending.cause not in _BEFORE_ITS_TURN:
+            blamed = left[:1]  # it could not even say that it had begun
+        for attempt in left:
+            is_blamed = attempt in blamed
+            jobs.end_attempt(connection, attempt.id, _columns(attempt, ending, is_blamed=is_blamed))
 
     def _stop(self, action: actions.Stop) -> None:
-        handles = {TaskName(token=token): handle for token, handle in action.jobs}
+        handles = {job.name: job.handle for job in action.jobs if job.handle is not None}
         self._executor.stop(handles)  # told twice where a kill comes in between
         with self._ledger.writing(self._lease) as connection:
-            for token, _ in action.jobs:
-                changes.job_was_stopped(connection, token, time.time())
+            for job in action.jobs:
+                jobs.job_was_stopped(connection, job.number, time.time())
 
-    def _end(self, connection: Connection, attempt: int, cause: Cause, detail: str) -> None:
-        intake.end_attempt(connection, attempt, cause=cause, ended_s=time.time(), detail=detail)
-
-    def _settle(self, action: actions.Settle) -> None:
-        ended = action.ended
+    def _exclude(self, action: actions.Exclude) -> None:
         with self._ledger.writing(self._lease) as connection:
-            if not changes.settle_attempt(connection, ended.attempt):
+            known = queries.study(connection).excluded
+            if action.node in known.split(","):
                 return
-            self._follows[action.follow](connection, ended)
-        if ended.trial is not None and action.follow != actions.Follow.NOTHING:
-            goes_on = action.follow == actions.Follow.AGAIN or ended.cause == Cause.PAUSED
-            self._orders.prune(ended.trial, keep_newest=goes_on)
+            facts = {"node": action.node, "candidates": list(action.candidates)}
+            changes.record_decision(connection, self._study, "exclude", facts, time.time())
+            nodes = f"{known},{action.node}" if known else action.node
+            changes.advance(connection, self._study, {"excluded": nodes})
+
+    def _tell(self, action: actions.Tell) -> None:
+        with self._ledger.writing(self._lease) as connection:
+            changes.advance(connection, self._study, {"waits_why": action.why})
+
+    def _settle_all(self, todo: Sequence[actions.Settle]) -> None:
+        with self._ledger.writing(self._lease) as connection:
+            for one in todo:
+                if changes.settle_attempt(connection, one.ended.attempt):
+                    self._follows[one.follow](connection, one.ended)
+        for one in todo:
+            if one.ended.trial is not None and one.follow != actions.Follow.NOTHING:
+                is_over = one.follow in {actions.Follow.DONE, actions.Follow.FAIL}
+                goes_on = not is_over or one.ended.cause == Cause.PAUSED
+                self._orders.prune(one.ended.trial, keep_newest=goes_on)
 
     def _done(self, connection: Connection, ended: Ended) -> None:
         changes.move_order(connection, ended.order, OrderState.RUNNING, OrderState.DONE)
@@ -149,12 +227,26 @@ class Actor:
                 changes.add_ensemble(connection, self._study, entry)
 
     def _again(self, connection: Connection, ended: Ended) -> None:
-        changes.move_order(connection, ended.order, OrderState.RUNNING, OrderState.WAITING)
+        self._wait_again(connection, ended, {})
+
+    def _elsewhere(self, connection: Connection, ended: Ended) -> None:
+        self._wait_again(connection, ended, {"avoid": ended.node})
+
+    def _roomier(self, connection: Connection, ended: Ended) -> None:
+        self._wait_again(connection, ended, {"memory_factor": _MORE_MEMORY * ended.memory_factor})
+
+    def _smaller(self, connection: Connection, ended: Ended) -> None:
+        self._wait_again(connection, ended, {"micro_batch": (ended.micro_batch + 1) // 2})
+
+    def _wait_again(self, connection: Connection, ended: Ended, asks: Mapping[str, Any]) -> None:
+        changes.try_again(connection, ended.order, asks)
         if ended.trial is not None:
             changes.move_trial(connection, ended.trial, TrialState.RUNNING, TrialState.WAITING)
 
     def _fail(self, connection: Connection, ended: Ended) -> None:
         detail = ended.detail or str(ended.cause)
+        if ended.cause == Cause.GPU_OUT_OF_MEMORY and ended.trial is not None:
+            detail = f"too large for the device, even a patch at a time\n{detail}"
         changes.move_order(connection, ended.order, OrderState.RUNNING, OrderState.FAILED, detail)
         if ended.trial is not None:
             values = {"cause": ended.cause, "detail": detail}
@@ -215,5 +307,32 @@ class Actor:
                 facts = {"survivors": list(action.survivors)}
                 changes.record_decision(connection, self._study, "survivors", facts, time.time())
             if action.stage in {Stage.FINISHED, Stage.FAILED}:
-                values |= {"ended_s": time.time(), "paused_why": action.why}
+                values |= {"ended_s": time.time(), "paused_why": action.why, "waits_why": ""}
             changes.advance(connection, self._study, values)
+
+
+def _request(action: actions.Submit) -> Request:
+    return Request(
+        tasks=len(action.tasks),
+        needs_gpu=action.needs_gpu,
+        memory_factor=action.memory_factor,
+        exclude=action.exclude,
+    )
+
+
+def _columns(attempt: AnyRow, ending: Ending, *, is_blamed: bool) -> dict[str, Any]:
+    """Return the columns of an attempt that a run took along unheard."""
+    if not is_blamed:
+        is_told = ending.cause in {Cause.PREEMPTED, Cause.CANCELLED}
+        cause = ending.cause if is_told else Cause.LOST
+        return {"cause": cause, "ended_s": time.time(), "detail": "its turn had not come"}
+    is_silent = ending.cause == Cause.COMPLETED
+    return {
+        "cause": Cause.LOST if is_silent else ending.cause,
+        "started_s": time.time() if attempt.started_s is None else attempt.started_s,
+        "ended_s": time.time(),
+        "node": ending.node,
+        "exit_code": ending.exit_code,
+        "signal": ending.signal,
+        "detail": ending.detail or ("its worker left without a word" if is_silent else ""),
+    }

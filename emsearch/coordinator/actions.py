@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from emsearch.coordinator.view import Ended
-from emsearch.records.trial import Cause, Stage
+from emsearch.coordinator.view import Ended, Job
+from emsearch.execution.executor import Ending
+from emsearch.records.trial import Stage
 
 __all__ = [
     "Action",
@@ -13,14 +14,17 @@ __all__ = [
     "Bury",
     "Combine",
     "Draw",
+    "Exclude",
     "Follow",
     "Import",
     "Pause",
     "Promote",
     "Recover",
+    "Restart",
     "Settle",
     "Stop",
     "Submit",
+    "Tell",
     "Try",
 ]
 
@@ -30,6 +34,9 @@ class Follow(StrEnum):
 
     DONE = "done"  # the order is carried out
     AGAIN = "again"  # from the last checkpoint
+    ELSEWHERE = "elsewhere"  # again, on another node
+    ROOMIER = "roomier"  # again, with more memory of the host
+    SMALLER = "smaller"  # again, with half of the patches in the device's memory at once
     FAIL = "fail"  # the order is given up
     NOTHING = "nothing"  # another attempt is in charge
 
@@ -44,33 +51,64 @@ class Settle:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bury:
-    """End the attempts that a job took with it unheard."""
+    """End a task that is gone, with the attempts that it took along unheard."""
 
-    token: str
-    cause: Cause
-    detail: str
+    job: Job
+    endings: tuple[Ending, ...]
+    """How each of its runs ended, first to last."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restart:
+    """Begin new attempts where the cluster has put a task back into its queue."""
+
+    job: Job
+    endings: tuple[Ending, ...]
+    """How the runs ended that are over, first to last."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exclude:
+    """Submit nothing more to a node."""
+
+    node: str
+    candidates: tuple[int, ...]
+    """That failed there, and nowhere else."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tell:
+    """Let users know why orders wait."""
+
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recover:
-    """Find a job that was committed to; submit it where it never was."""
+    """Find a job that was committed to; its orders wait again where it never was submitted."""
 
     token: str
+    tasks: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stop:
     """Tell jobs to leave their checkpoints and end."""
 
-    jobs: tuple[tuple[str, str], ...]
-    """Tokens with their handles."""
+    jobs: tuple[Job, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submit:
-    """Put orders into one job, which runs them one after another."""
+    """Submit a job whose tasks each run orders."""
 
-    orders: tuple[int, ...]
+    tasks: tuple[tuple[int, ...], ...]
+    """The orders of each task."""
+    needs_gpu: bool = True
+    memory_factor: float = 1.0
+    """Times the usual memory of the host."""
+    exclude: tuple[str, ...] = ()
+    """Nodes to keep away from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,6 +182,6 @@ class Pause:
     why: str
 
 
-Action = (Pause | Settle | Bury | Recover | Stop | Submit) | (
+Action = (Pause | Settle | Bury | Restart | Recover | Stop | Exclude | Tell | Submit) | (
     Import | Draw | Promote | Try | Ask | Combine | Advance
 )

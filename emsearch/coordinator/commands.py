@@ -91,6 +91,7 @@ def _cancel(connection: Connection, study: AnyRow, command: Command) -> str:
         "stage": Stage.CANCELLED,
         "paused_why": f"cancelled by {command.by}",
         "ended_s": time.time(),
+        "waits_why": "",
     }
     changes.advance(connection, study.id, values)
     return ""

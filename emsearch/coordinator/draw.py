@@ -185,10 +185,14 @@ class Drawing:
         moved = changes.move_trial(connection, trial, TrialState.PAUSED, TrialState.WAITING, values)
         if moved:
             step_s = queries.step_s(connection, trial)
+            before = queries.last_of_trial(connection, trial)
             order: dict[str, Any] = {
                 "trial_id": trial,
                 "until_step": until_step,
                 "expected_s": step_s * (until_step - step),
+                "memory_gb": before.memory_gb,
+                "memory_factor": before.memory_factor,
+                "micro_batch": before.micro_batch,
             }
             changes.add_order(connection, self._study, "train", order)
 
@@ -223,6 +227,7 @@ class Drawing:
                 seed=_trial_seed(self._spec.study.seed, candidate, repeat),
                 until_step=until_step,
                 expected_s=self._spec.training.seconds(until_step, arithmetic["step_s"]),
+                memory_gb=arithmetic["memory_gb"],
             )
 
     def _extent(self, origin: Origin) -> tuple[int, int]:

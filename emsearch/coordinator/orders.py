@@ -1,6 +1,6 @@
 """Writing orders from the ledger's rows, and clearing away what orders left on disk."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,12 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
+from emsearch.coordinator.view import Plan
 from emsearch.ledger import listings, queries
 from emsearch.ledger.rows import AnyRow
 from emsearch.records.candidate import Origin, Recipe
 from emsearch.records.dataset import Dataset, VolumeRecord
+from emsearch.records.job import Entry, JobFile
 from emsearch.records.order import (
     TASKS,
     EnsembleOrder,
@@ -46,16 +48,40 @@ class OrderWriter:
     def __init__(self, folder: Path, spec: StudySpec) -> None:
         self._folder = folder
         self._spec = spec
+        self._plan = Plan.of(spec)
         self._evaluate_at = evaluation_steps(spec)
 
-    def order(self, connection: Connection, number: int) -> Order:
-        """Return the order of that number, complete."""
-        row = queries.order(connection, number)
-        training = row.kind == "train"
-        task = self._training(connection, row) if training else _stored(row)
+    def job(
+        self, connection: Connection, token: str, attempts: Sequence[Mapping[int, int]]
+    ) -> tuple[list[Order], JobFile]:
+        """Return a job's orders, complete, and its file; `attempts` are their rows, by task."""
+        rows = {
+            row.id: row
+            for row in queries.orders_with_facts(connection, [n for task in attempts for n in task])
+        }
+        is_training = any(row.kind == "train" for row in rows.values())
+        dataset = self._dataset(connection) if is_training else None
+        tasks = tuple(
+            tuple(_entry(rows[order], attempt) for order, attempt in task.items())
+            for task in attempts
+        )
+        file = JobFile(
+            token=token,
+            tasks=tasks,
+            at_once=self._plan.orders_at_once,
+            memory_gb=self._plan.gpu_memory_gb,
+        )
+        return [self._order(row, dataset) for row in rows.values()], file
+
+    def _order(self, row: AnyRow, dataset: Dataset | None) -> Order:
+        task: Task
+        if row.kind == "train" and dataset is not None:
+            task, folder = self._training(row, dataset), trial_folder(row.trial_id)
+        else:
+            task, folder = _stored(row), f"tasks/{row.kind}-{row.id:06d}"
         return Order(
-            number=number,
-            folder=trial_folder(row.trial_id) if training else f"tasks/{row.kind}-{number:06d}",
+            number=row.id,
+            folder=folder,
             kind=row.kind,
             task=task,
             version=code_version(),
@@ -109,19 +135,19 @@ class OrderWriter:
     def _dataset(self, connection: Connection) -> Dataset:
         return _DATASET.validate_python(queries.study(connection).dataset)
 
-    def _training(self, connection: Connection, row: AnyRow) -> TrainOrder:
-        facts = queries.train_facts(connection, row.id)
+    def _training(self, row: AnyRow, dataset: Dataset) -> TrainOrder:
         training = self._spec.training
         return TrainOrder(
-            trial=facts.trial,
-            tree=facts.structure,
-            recipe=_RECIPE.validate_python(facts.recipe),
-            seed=facts.seed,
-            dataset=self._dataset(connection),
+            trial=row.trial_id,
+            tree=row.structure,
+            recipe=_RECIPE.validate_python(row.recipe),
+            seed=row.seed,
+            dataset=dataset,
             horizon=self._spec.search.rungs[-1],
-            until_step=facts.until_step,
+            until_step=row.until_step,
             evaluate_at=self._evaluate_at,
             budget=training.budget,
+            micro_batch=row.micro_batch,
             checkpoint_every_s=training.checkpoint_every_s,
             keep_plateau=training.keep_plateau,
             compile=training.compile,
@@ -132,6 +158,15 @@ class OrderWriter:
 def trial_folder(trial: int) -> str:
     """Return a trial's folder, relative to the study's."""
     return f"trials/{trial:06d}"
+
+
+def _entry(row: AnyRow, attempt: int) -> Entry:
+    return Entry(
+        order=row.id,
+        generation=attempt,
+        expected_s=row.expected_s,
+        memory_gb=row.memory_gb,
+    )
 
 
 def _stored(row: AnyRow) -> Task:

@@ -59,7 +59,11 @@ def _retry_trials(connection: Connection, study_id: int, stage: Stage) -> None:
 def _retry(connection: Connection, study_id: int, trial: AnyRow) -> None:
     changes.move_trial(connection, trial.id, TrialState.FAILED, TrialState.WAITING)
     steps = trial.until_step - trial.step
+    before = queries.last_of_trial(connection, trial.id)
     order = {
+        "memory_gb": before.memory_gb,
+        "memory_factor": before.memory_factor,
+        "micro_batch": before.micro_batch,
         "trial_id": trial.id,
         "until_step": trial.until_step,
         "expected_s": queries.step_s(connection, trial.id) * steps,

@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,10 +20,12 @@ from emsearch.coordinator.inbox import MOST_EVENTS, clear, read_inbox
 from emsearch.coordinator.keeping import Keeper
 from emsearch.coordinator.patience import Patience
 from emsearch.coordinator.rankings import RankingKeeper
+from emsearch.coordinator.reading import Outside, read_view
 from emsearch.coordinator.reopen import reopen
-from emsearch.coordinator.view import Plan, View, read_view
+from emsearch.coordinator.view import Plan, View, Window
+from emsearch.errors import LeaseError
 from emsearch.execution.executor import Executor, JobReport, JobState
-from emsearch.ledger import intake, queries
+from emsearch.ledger import intake, jobs, queries
 from emsearch.ledger.store import Lease, Ledger
 from emsearch.records.job import TaskName
 from emsearch.records.spec import StudySpec, parse_spec
@@ -32,6 +34,7 @@ from emsearch.records.trial import ENDED, Stage
 __all__ = ["Coordinator", "Manner", "serve"]
 
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.5
+_LONGEST_POLL_S = 5.0  # where the cluster is asked seldom: users' commands and events come sooner
 _LEAVE_S = 60.0  # what workers are given to leave a checkpoint when the coordinator is stopped
 _RENEW_S = 15.0
 
@@ -40,8 +43,16 @@ class Coordinator:
     """One coordinator of one study, holding its lease."""
 
     def __init__(
-        self, ledger: Ledger, lease: Lease, executor: Executor, folder: Path, spec: StudySpec
+        self,
+        ledger: Ledger,
+        lease: Lease,
+        executor: Executor,
+        folder: Path,
+        spec: StudySpec,
+        remake: Callable[[StudySpec], Executor] | None = None,
     ) -> None:
+        """Hold the study; `remake` makes another executor where users change its cluster."""
+        self._remake = remake
         self._ledger = ledger
         self._lease = lease
         self._executor = executor
@@ -53,33 +64,62 @@ class Coordinator:
         self._keeper = Keeper(ledger, lease, folder)
         self._rankings = RankingKeeper(lease.study_id, self._plan.rungs)
         self._renewed_s = 0.0
+        self._known: dict[TaskName, str] = {}
+        self._stage = Stage.IMPORTING
+        self._quiet: tuple[Mapping[TaskName, JobReport], Window] | None = None
+        """What the cluster said in the last cycle, where nothing happened in that."""
         self.is_paused = False
         """Nothing runs, and nothing will until somebody has looked."""
         self.is_over = False
         """There is nothing to do for a coordinator."""
 
     def cycle(self) -> tuple[Stage, bool]:
-        """Observe, decide, act once; return the stage and whether anything happened."""
+        """Observe, decide, act once; return the stage and whether anything happened.
+
+        Where nothing is new outside since a cycle in which nothing happened, nothing follows, and
+        the ledger need not be asked.
+        """
         asked = self._obey()
         reports = self._reports()  # before the inbox: what a dead job said is in there by then
         heard = self._take_in()
-        with self._ledger.reading() as connection:
-            view = read_view(
-                connection, self._plan, reports, time.time(), is_inbox_full=heard == MOST_EVENTS
-            )
+        window = self._actor.window.look()
+        is_quiet = not asked and not heard and self._quiet == (reports, window)
+        if is_quiet and not self._rankings.is_due():
+            self._renew_in_time()
+            self._keeper.tend()
+            return self._stage, False
+        self._quiet = None  # whatever fails from here on is done again in the next cycle
+        view = self._view(reports, window, is_inbox_full=heard == MOST_EVENTS)
         actions = decide(view)
-        for action in actions:
-            self._actor.act(action)
+        self._actor.act(actions)
         if heard or actions or self._rankings.is_due():
             self._refresh(whole=any(isinstance(action, Advance) for action in actions))
             self._keeper.archive()
-        elif time.monotonic() - self._renewed_s > _RENEW_S:
-            self._renew()
+        self._renew_in_time()
         self._keeper.tend()
+        happened = bool(asked or heard or actions)
+        has_unknown = any(job.handle is None for job in view.jobs)
+        self._quiet = None if happened or has_unknown else (reports, window)
+        self._stage = view.stage
         is_asked = any((self._folder / "commands").glob("*.json"))
         self.is_paused = view.is_paused and not view.jobs and not is_asked
         self.is_over = self.is_paused or _is_over(view)
-        return view.stage, bool(asked or heard or actions)
+        return view.stage, happened
+
+    @property
+    def longest_wait_s(self) -> float:
+        """Seconds to wait at most before the next cycle: a poll of the cluster lasts longer."""
+        poll_s = self._executor.poll_s
+        return min(poll_s, _LONGEST_POLL_S) if poll_s else _LONGEST_WAIT_S
+
+    def _view(
+        self, reports: Mapping[TaskName, JobReport], window: Window, *, is_inbox_full: bool
+    ) -> View:
+        outside = Outside(
+            now_s=time.time(), reports=reports, window=window, is_inbox_full=is_inbox_full
+        )
+        with self._ledger.reading() as connection:
+            return read_view(connection, self._plan, outside)
 
     def leave(self) -> None:
         """Ask all jobs to leave a checkpoint, wait for them, and take in what they say."""
@@ -97,13 +137,18 @@ class Coordinator:
         self._keeper.leave()
 
     def _reports(self) -> dict[TaskName, JobReport]:
-        handles = self._handles()
-        return self._executor.reports(handles) if handles else {}
+        if self._quiet is None:
+            self._known = self._handles()
+        return self._executor.reports(self._known) if self._known else {}
 
     def _handles(self) -> dict[TaskName, str]:
         with self._ledger.reading() as connection:
-            jobs = queries.live_jobs(connection, self._lease.study_id)
-        return {TaskName(token=job.token): job.handle for job in jobs if job.handle is not None}
+            rows = jobs.live_jobs(connection, self._lease.study_id)
+        return {
+            TaskName(token=row.token, index=row.task): row.handle
+            for row in rows
+            if row.handle is not None
+        }
 
     def _any_alive(self, handles: dict[TaskName, str]) -> bool:
         reports = self._executor.reports(handles).values()
@@ -125,6 +170,8 @@ class Coordinator:
         with self._ledger.reading() as connection:
             spec = parse_spec(queries.study(connection).spec)
         if spec != self._spec:
+            if self._remake is not None and spec.cluster != self._spec.cluster:
+                self._executor = self._remake(spec)
             self._spec, self._plan = spec, Plan.of(spec)
             self._actor = Actor(self._ledger, self._lease, self._executor, self._folder, spec)
 
@@ -144,9 +191,10 @@ class Coordinator:
             self._rankings.refresh(connection, whole=whole)
         self._renewed_s = time.monotonic()
 
-    def _renew(self) -> None:
-        with self._ledger.writing(self._lease):
-            self._renewed_s = time.monotonic()
+    def _renew_in_time(self) -> None:
+        if time.monotonic() - self._renewed_s > _RENEW_S:
+            with self._ledger.writing(self._lease):
+                self._renewed_s = time.monotonic()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,6 +205,11 @@ class Manner:
     """Somebody asked for it: a paused study goes on. One that is merely restarted stays paused."""
     takes_jobs_along: bool = True
     """Stopped, it has its jobs leave their checkpoints; else they go on without it."""
+    patience_s: float = 0.0
+    """How long it waits for the lease of one that holds the study: whoever is started again by
+    the cluster, on another node, waits until the lease of its dead self has run out."""
+    remake: Callable[[StudySpec], Executor] | None = None
+    """Makes another executor where users extend the study with another cluster section."""
     on_cycle: Callable[[], None] = lambda: None
     """Called after every cycle."""
 
@@ -172,12 +225,12 @@ def serve(
     check_version(ledger)
     with ledger.reading() as connection:
         study_id = queries.study(connection).id
-    lease = ledger.acquire(study_id)
+    lease = _acquire(ledger, study_id, manner.patience_s)
     try:
         if manner.resumes:
             with ledger.writing(lease) as connection:
                 reopen(connection, study_id, time.time())
-        coordinator = Coordinator(ledger, lease, executor, folder, spec)
+        coordinator = Coordinator(ledger, lease, executor, folder, spec, manner.remake)
         with _Interruption() as interruption:
             stage = _loop(coordinator, manner.on_cycle, interruption)
             if interruption.came and manner.takes_jobs_along:
@@ -188,6 +241,17 @@ def serve(
             return stage
     finally:
         ledger.release(lease)
+
+
+def _acquire(ledger: Ledger, study_id: int, patience_s: float) -> Lease:
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return ledger.acquire(study_id)
+        except LeaseError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(_LONGEST_WAIT_S)
 
 
 def _is_over(view: View) -> bool:
@@ -236,6 +300,6 @@ def _loop(
         patience.all_is_well()
         if coordinator.is_over or interruption.came:
             return stage
-        wait_s = _SHORTEST_WAIT_S if happened else min(wait_s * 1.5, _LONGEST_WAIT_S)
+        wait_s = _SHORTEST_WAIT_S if happened else min(wait_s * 1.5, coordinator.longest_wait_s)
         if not happened:
             time.sleep(wait_s)

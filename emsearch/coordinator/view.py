@@ -1,25 +1,29 @@
-"""All that a decision rests on, read at one moment."""
+"""All that a decision rests on."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection
-
-from emsearch.execution.executor import JobReport
-from emsearch.ledger import queries
-from emsearch.ledger.rows import AnyRow
-from emsearch.records.candidate import Origin
+from emsearch.execution.executor import JobReport, Limits
 from emsearch.records.job import TaskName
+from emsearch.records.profile import profile_of, wall_s_of
 from emsearch.records.spec import StudySpec
 from emsearch.records.trial import Cause, OrderState, Stage, TrialState
 
-__all__ = ["ALIKE", "Ended", "Job", "Plan", "TrialView", "Tuning", "View", "Waiting", "read_view"]
+__all__ = [
+    "ALIKE",
+    "Ended",
+    "Job",
+    "Plan",
+    "TrialView",
+    "Tuning",
+    "View",
+    "Waiting",
+    "Window",
+]
 
 ALIKE = 5
 """Failures in a row with the same words after which it is not the trials' fault."""
-_MOST_WAITING = 2000  # orders looked at in a cycle: its cost must not grow with the study
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,10 +47,20 @@ class Plan:
     finalists: int = 3
     seed: int = 0
     """The study's."""
+    orders_at_once: int = 1
+    """Orders that share a task's device."""
+    gpu_memory_gb: float | None = None
+    """Of that device."""
+    wall_s: float | None = None
+    """Longest that a task may run."""
 
     @classmethod
     def of(cls, spec: StudySpec) -> "Plan":
-        """Return the plan that a study file asks for."""
+        """Return the plan that a study file and its cluster's profile ask for.
+
+        Raises NotFoundError and SpecError for the profile.
+        """
+        profile = profile_of(spec)
         return cls(
             candidates=spec.search.candidates,
             rungs=spec.search.rungs,
@@ -63,6 +77,9 @@ class Plan:
             wall_hours=spec.search.wall_hours,
             finalists=spec.search.finalists,
             seed=spec.study.seed,
+            orders_at_once=profile.orders_at_once if profile else 1,
+            gpu_memory_gb=profile.gpu_memory_gb if profile else None,
+            wall_s=wall_s_of(profile.sbatch.get("time")) if profile else None,
         )
 
 
@@ -72,17 +89,29 @@ class Waiting:
 
     number: int
     expected_s: float
+    memory_gb: float = 0.0
+    """Predicted memory of the device."""
+    needs_gpu: bool = True
+    memory_factor: float = 1.0
+    """Times the usual memory of the host."""
+    avoid: tuple[str, ...] = ()
+    """Nodes on which it failed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """A job that is not known to be over."""
+    """A task of a job that is not known to be over."""
 
-    token: str
+    number: int
+    """Its row."""
+    name: TaskName
     handle: str | None
     """None: committed to, but perhaps never submitted."""
     report: JobReport | None
     """None where it has no handle."""
+    created_s: float = 0.0
+    restarts: int = 0
+    """How often the cluster has put it back, as far as has been drawn upon."""
     is_stopped: bool = False
     """It has been told to end."""
 
@@ -101,7 +130,17 @@ class Ended:
     is_latest: bool
     """Whether the order has no later attempt."""
     causes_before: tuple[Cause, ...]
-    """Of the order's earlier attempts that had started; errors only since it was last resumed."""
+    """Of the order's earlier attempts that had started: errors since the study was last resumed,
+    and what was nobody's fault since an attempt last got further."""
+    is_task_open: bool = False
+    """Whether the cluster has not told yet what became of the task that it ran in."""
+    micro_batch: int = 1
+    """Patches in the device's memory at once; read only where that was too small."""
+    memory_factor: float = 1.0
+    """Times the usual memory of the host."""
+    node: str = ""
+    failed_there_alone: tuple[int, ...] = ()
+    """Candidates that failed on its node and nowhere else; read only where it is one of them."""
     detail: str
     result: Mapping[str, Any]
 
@@ -132,16 +171,35 @@ class Tuning:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """What the cluster takes now."""
+
+    limits: Limits = field(default_factory=Limits)
+    is_open: bool = True
+    """Whether it may be given jobs: not shortly after it refused one."""
+    refused: str = ""
+    """What it said when it last refused one; empty since it took one."""
+    recover_after_s: float = 0.0
+    """Age at which a job without a handle is looked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class View:
     """All that a decision may rest on, read at one moment."""
 
     now_s: float
+    """Seconds since the epoch."""
     stage: Stage
     is_paused: bool
     plan: Plan
     is_halted: bool = False
     """Running jobs are to end, too."""
     jobs: tuple[Job, ...] = ()
+    excluded: tuple[str, ...] = ()
+    """Nodes that get no more jobs."""
+    window: Window = field(default_factory=Window)
+    waits_why: str = ""
+    """What users are told of why orders wait."""
     waiting: tuple[Waiting, ...] = ()
     ended: tuple[Ended, ...] = ()
     failure: str = ""
@@ -150,7 +208,8 @@ class View:
     """Of the volumes; empty until their imports have been ordered."""
     candidates_drawn: int = 0
     live: tuple[TrialView, ...] = ()
-    """Trials without a verdict."""
+    """Trials without a verdict. Of successive halving only those at the lowest rung that any is
+    bound for; while some are on the way there, one of these stands for all."""
     completed: tuple[TrialView, ...] = ()
     """Trials at the horizon; read only when the search has come to its end."""
     history: tuple[TrialView, ...] = ()
@@ -166,143 +225,3 @@ class View:
     """More has been said than was read: what a dead job said may be among it."""
     alike: str = ""
     """What the last attempts all failed with, where that is one and the same; else empty."""
-
-
-def read_view(
-    connection: Connection,
-    plan: Plan,
-    reports: Mapping[TaskName, JobReport],
-    now_s: float,
-    *,
-    is_inbox_full: bool = False,
-) -> View:
-    """Return the view of the ledger's study; `reports` are what the cluster says of its jobs."""
-    study = queries.study(connection)
-    live = tuple(_trial(row) for row in queries.live_trials(connection, study.id))
-    stage = Stage(study.stage)
-    is_compared = stage == Stage.SEARCHING and not live
-    history, spent_s = _history(connection, study.id, plan, stage, live)
-    return View(
-        now_s=now_s,
-        stage=stage,
-        is_paused=bool(study.paused_why),
-        is_halted=study.halted,
-        is_inbox_full=is_inbox_full,
-        plan=plan,
-        jobs=tuple(
-            Job(
-                token=row.token,
-                handle=row.handle,
-                report=reports.get(TaskName(token=row.token)),
-                is_stopped=row.stopped_s is not None,
-            )
-            for row in queries.live_jobs(connection, study.id)
-        ),
-        waiting=tuple(
-            Waiting(number=row.id, expected_s=row.expected_s)
-            for row in queries.waiting_orders(connection, study.id, _MOST_WAITING)
-        ),
-        ended=_ended(connection, study.id, study.resumed_s),
-        failure=_last_line(queries.last_failure(connection, study.id)),
-        imports=_states(connection, study.id, "import"),
-        candidates_drawn=queries.last_draw(connection, study.id)[0],
-        live=live,
-        completed=_completed(connection, study.id) if is_compared else (),
-        history=history,
-        spent_s=spent_s,
-        begun_s=study.created_s,
-        tunings=_tunings(connection, study.id) if stage == Stage.TUNING else (),
-        combining=_states(connection, study.id, "ensemble"),
-        alike=_alike(connection, study),
-    )
-
-
-def _ended(connection: Connection, study_id: int, since_s: float) -> tuple[Ended, ...]:
-    return tuple(
-        Ended(
-            attempt=row.id,
-            order=row.order_id,
-            order_state=OrderState(row.order_state),
-            kind=row.kind,
-            trial=row.trial_id,
-            cause=Cause(row.cause),
-            had_started=row.started_s is not None,
-            is_latest=row.id == row.latest,
-            causes_before=tuple(
-                Cause(cause)
-                for cause in queries.causes_before(connection, row.id, row.order_id, since_s)
-            ),
-            detail=row.detail,
-            result=row.result or {},
-        )
-        for row in queries.ended_attempts(connection, study_id)
-    )
-
-
-def _alike(connection: Connection, study: AnyRow) -> str:
-    ends = queries.last_ends(connection, study.id, study.resumed_s, ALIKE)
-    words = {_last_line(row.detail) for row in ends}
-    errors = all(row.cause == Cause.ERROR for row in ends)
-    return words.pop() if len(ends) == ALIKE and errors and len(words) == 1 else ""
-
-
-def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[2]
-
-
-def _states(connection: Connection, study_id: int, kind: str) -> tuple[OrderState, ...]:
-    rows = queries.orders_of_kind(connection, study_id, kind)
-    return tuple(OrderState(row.state) for row in rows)
-
-
-def _completed(connection: Connection, study_id: int) -> tuple[TrialView, ...]:
-    rows = queries.trials_of(connection, study_id, TrialState.COMPLETED)
-    return tuple(_trial(row) for row in rows if row.origin != Origin.TUNED)
-
-
-def _history(
-    connection: Connection,
-    study_id: int,
-    plan: Plan,
-    stage: Stage,
-    live: Sequence[TrialView],
-) -> tuple[tuple[TrialView, ...], float]:
-    """Return all trials of an asynchronous search and their seconds; none where no slot is free."""
-    in_hand = sum(trial.state != TrialState.PAUSED for trial in live)
-    if plan.policy == "halving" or stage != Stage.SEARCHING or in_hand >= plan.max_jobs:
-        return (), 0.0
-    scores: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    for row in queries.evaluations_at(connection, study_id, plan.rungs):
-        scores[row.trial].append((row.step, row.mean_iou))
-    rows = [row for row in queries.trials_of(connection, study_id) if row.origin != Origin.TUNED]
-    trials = tuple(
-        replace(
-            _trial(row),
-            cause=Cause(row.cause) if row.cause else None,
-            scores=tuple(scores[row.id]),
-        )
-        for row in rows
-    )
-    return trials, sum(row.train_s for row in rows)
-
-
-def _trial(row: AnyRow) -> TrialView:
-    return TrialView(
-        number=row.id,
-        candidate=row.candidate,
-        is_baseline=row.origin == Origin.BASELINE,
-        state=TrialState(row.state),
-        until_step=row.until_step,
-        score=row.score,
-    )
-
-
-def _tunings(connection: Connection, study_id: int) -> tuple[Tuning, ...]:
-    chosen = queries.decisions(connection, study_id, "survivors")[-1].facts["survivors"]
-    over = {TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
-    tunings = []
-    for survivor in chosen:
-        states = [TrialState(row.state) for row in queries.tuned(connection, study_id, survivor)]
-        unfinished = sum(state not in over for state in states)
-        tunings.append(Tuning(survivor=survivor, asked=len(states), unfinished=unfinished))
-    return tuple(tunings)

@@ -4,7 +4,7 @@ Names of orders in the ledger are their row numbers. A move of a state is one co
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +17,6 @@ from emsearch.ledger.tables import (
     CommandRow,
     DecisionRow,
     EnsembleRow,
-    JobRow,
     MemberRow,
     OrderRow,
     StudyRow,
@@ -26,8 +25,7 @@ from emsearch.ledger.tables import (
 )
 from emsearch.records.candidate import Candidate
 from emsearch.records.command import Command
-from emsearch.records.event import AttemptName
-from emsearch.records.trial import MOVES, OVER, AttemptState, OrderState, TrialState
+from emsearch.records.trial import MOVES, OVER, OrderState, TrialState
 
 __all__ = [
     "VERDICT",
@@ -36,16 +34,13 @@ __all__ = [
     "add_order",
     "add_trial",
     "advance",
-    "begin_job",
-    "end_job",
-    "job_was_stopped",
-    "job_was_submitted",
     "move_order",
     "move_trial",
     "record_decision",
     "refuse_command",
     "settle_attempt",
     "take_command",
+    "try_again",
 ]
 
 VERDICT = ("state", "step", "until_step", "score", "weights", "cause", "detail", "train_s")
@@ -97,6 +92,7 @@ def add_trial(  # noqa: PLR0913 - a row's columns
     seed: int,
     until_step: int,
     expected_s: float,
+    memory_gb: float = 0.0,
 ) -> int:
     """Insert a waiting trial with the order that carries it to `until_step`; return its row."""
     inserted = insert_row(
@@ -113,7 +109,12 @@ def add_trial(  # noqa: PLR0913 - a row's columns
     )
     trial_id = inserted
     _unrank(connection, trial_id)
-    values = {"trial_id": trial_id, "until_step": until_step, "expected_s": expected_s}
+    values = {
+        "trial_id": trial_id,
+        "until_step": until_step,
+        "expected_s": expected_s,
+        "memory_gb": memory_gb,
+    }
     add_order(connection, study_id, "train", values)
     return trial_id
 
@@ -176,50 +177,13 @@ def move_order(
     return moved.rowcount == 1
 
 
-def begin_job(
-    connection: Connection, study_id: int, token: str, orders: Sequence[int], now_s: float
-) -> dict[int, int]:
-    """Commit to a job before it is submitted; return the attempt row of each of its orders.
-
-    Orders that wait no more are left out.
-    """
-    inserted = insert_row(
-        connection, JobRow, {"study_id": study_id, "token": token, "created_s": now_s}
-    )
-    job_id = inserted
-    attempts = {}
-    for order in orders:
-        if not move_order(connection, order, OrderState.WAITING, OrderState.RUNNING):
-            continue
-        name = AttemptName(token=token, index=0, order=order, restart=0)
-        state = AttemptState.SUBMITTING
-        values = {"name": str(name), "order_id": order, "job_id": job_id, "state": state}
-        attempts[order] = insert_row(connection, AttemptRow, values)
-        trial_id = connection.scalar(select(OrderRow.trial_id).where(OrderRow.id == order))
-        if trial_id is not None:
-            move_trial(connection, trial_id, TrialState.WAITING, TrialState.RUNNING)
-    return attempts
-
-
-def job_was_submitted(connection: Connection, token: str, handle: str) -> None:
-    """Note the cluster's name for a job."""
-    job_id = connection.scalar(select(JobRow.id).where(JobRow.token == token))
-    connection.execute(update(JobRow).where(JobRow.id == job_id).values(handle=handle))
+def try_again(connection: Connection, order_id: int, values: Mapping[str, Any]) -> None:
+    """Send an order back to wait; `values` are columns that change what it asks of the cluster."""
     connection.execute(
-        update(AttemptRow)
-        .where(AttemptRow.job_id == job_id, AttemptRow.state == AttemptState.SUBMITTING)
-        .values(state=AttemptState.QUEUED)
+        update(OrderRow)
+        .where(OrderRow.id == order_id, OrderRow.state == OrderState.RUNNING)
+        .values(state=OrderState.WAITING, **values)
     )
-
-
-def job_was_stopped(connection: Connection, token: str, now_s: float) -> None:
-    """Note that a job has been told to end."""
-    connection.execute(update(JobRow).where(JobRow.token == token).values(stopped_s=now_s))
-
-
-def end_job(connection: Connection, token: str, now_s: float) -> None:
-    """Note that a job is over."""
-    connection.execute(update(JobRow).where(JobRow.token == token).values(ended_s=now_s))
 
 
 def settle_attempt(connection: Connection, attempt_id: int) -> bool:

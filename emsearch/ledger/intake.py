@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, insert, select, update
 
+from emsearch.ledger import jobs
 from emsearch.ledger.results import Said, put_results
 from emsearch.ledger.rows import AnyRow, batches, storable
 from emsearch.ledger.tables import AttemptRow, EventRow, JobRow, OrderRow, TrialRow
 from emsearch.records.event import Event, EventKind
 from emsearch.records.trial import AttemptState, Cause
 
-__all__ = ["begin_attempt", "end_attempt", "take_in"]
+__all__ = ["take_in"]
 
 
 def take_in(connection: Connection, study_id: int, events: Iterable[Event]) -> int:
@@ -20,6 +21,9 @@ def take_in(connection: Connection, study_id: int, events: Iterable[Event]) -> i
     attempt a start comes before its results, and its end after them, as it said them.
     """
     fresh = _insert_events(connection, study_id, events)
+    for name in {event.attempt for event in fresh if event.attempt.restart}:
+        # By the cluster itself, which may not have told of it yet.
+        jobs.add_restart(connection, str(name), name.restart)
     attempts = _attempts(connection, {str(event.attempt) for event in fresh})
     said: dict[EventKind, list[Said]] = {kind: [] for kind in EventKind}
     for event in fresh:
@@ -93,36 +97,14 @@ def _ended(connection: Connection, attempt: AnyRow, event: Event) -> None:
     facts = event.facts
     # The same signal asks to make room and to end: who sent it, the worker cannot know.
     is_told = attempt.stopped_s is not None and facts["cause"] == Cause.PREEMPTED
-    end_attempt(
-        connection,
-        attempt.id,
-        cause=Cause.CANCELLED if is_told else facts["cause"],
-        ended_s=event.at_s,
-        detail=facts.get("detail", ""),
-    )
+    values = {
+        "cause": Cause.CANCELLED if is_told else facts["cause"],
+        "ended_s": event.at_s,
+        "detail": facts.get("detail", ""),
+    }
+    jobs.end_attempt(connection, attempt.id, values)
     connection.execute(
         update(AttemptRow)
         .where(AttemptRow.id == attempt.id)
         .values(first_step=facts.get("first_step"), step=facts.get("step", 0), result=dict(facts))
     )
-
-
-def begin_attempt(connection: Connection, attempt_id: int, now_s: float) -> None:
-    """Note that an attempt had begun, where it could not say so itself."""
-    connection.execute(
-        update(AttemptRow)
-        .where(AttemptRow.id == attempt_id, AttemptRow.started_s.is_(None))
-        .values(started_s=now_s)
-    )
-
-
-def end_attempt(
-    connection: Connection, attempt_id: int, *, cause: str, ended_s: float, detail: str
-) -> bool:
-    """End an attempt with its cause; False where it had ended before."""
-    ended = connection.execute(
-        update(AttemptRow)
-        .where(AttemptRow.id == attempt_id, AttemptRow.state != AttemptState.ENDED)
-        .values(state=AttemptState.ENDED, cause=cause, ended_s=ended_s, detail=storable(detail))
-    )
-    return ended.rowcount == 1

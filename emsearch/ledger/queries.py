@@ -4,48 +4,42 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.orm import aliased
 
 from emsearch.errors import NotFoundError
 from emsearch.ledger.rows import OF_ITS_TREE, AnyRow, Rows
 from emsearch.ledger.tables import (
-    AttemptRow,
     CandidateRow,
     CommandRow,
     DecisionRow,
     EvaluationRow,
-    JobRow,
     OrderRow,
     StudyRow,
     TreeRow,
     TrialRow,
 )
 from emsearch.records.candidate import Origin
-from emsearch.records.trial import OVER, AttemptState, Cause, OrderState, TrialState
+from emsearch.records.trial import OVER, OrderState, TrialState
 
 __all__ = [
-    "attempts_of_job",
+    "batch_size",
     "candidate_id",
     "candidate_rows",
     "candidates",
-    "causes_before",
     "command",
     "decisions",
-    "ended_attempts",
     "evaluations_at",
     "last_draw",
-    "last_ends",
     "last_failure",
-    "live_jobs",
+    "last_of_trial",
     "live_trials",
+    "lowest_trials",
     "member_trials",
-    "order",
     "orders_of_kind",
+    "orders_with_facts",
     "step_s",
     "studies",
     "study",
     "study_of",
-    "train_facts",
     "trials_of",
     "tuned",
     "waiting_orders",
@@ -89,15 +83,6 @@ def command(connection: Connection, name: str) -> AnyRow | None:
     ).one_or_none()
 
 
-def live_jobs(connection: Connection, study_id: int) -> Rows:
-    """Return token, handle, created_s, stopped_s of jobs that are not known to be over."""
-    return connection.execute(
-        select(JobRow.token, JobRow.handle, JobRow.created_s, JobRow.stopped_s)
-        .where(JobRow.study_id == study_id, JobRow.ended_s.is_(None))
-        .order_by(JobRow.id)
-    ).all()
-
-
 def decisions(connection: Connection, study_id: int, kind: str) -> Rows:
     """Return the decisions of a kind, in the order in which they were made."""
     return connection.execute(
@@ -107,64 +92,20 @@ def decisions(connection: Connection, study_id: int, kind: str) -> Rows:
     ).all()
 
 
-def attempts_of_job(connection: Connection, token: str) -> Rows:
-    """Return id, name, order_id, state, started_s of a job's attempts that have not ended."""
-    return connection.execute(
-        select(
-            AttemptRow.id,
-            AttemptRow.name,
-            AttemptRow.order_id,
-            AttemptRow.state,
-            AttemptRow.started_s,
-        )
-        .join(JobRow, JobRow.id == AttemptRow.job_id)
-        .where(JobRow.token == token, AttemptRow.state != AttemptState.ENDED)
-        .order_by(AttemptRow.id)
-    ).all()
-
-
 def waiting_orders(connection: Connection, study_id: int, most: int) -> Rows:
-    """Return id, kind, expected_s of at most `most` orders that wait for a job, longest first."""
-    return connection.execute(
-        select(OrderRow.id, OrderRow.kind, OrderRow.expected_s)
-        .where(OrderRow.study_id == study_id, OrderRow.state == OrderState.WAITING)
-        .order_by(OrderRow.expected_s.desc(), OrderRow.id)
-        .limit(most)
-    ).all()
-
-
-_SIBLING = aliased(AttemptRow)
-_LATEST = (
-    select(func.max(_SIBLING.id)).where(_SIBLING.order_id == AttemptRow.order_id).scalar_subquery()
-)
-
-
-def ended_attempts(connection: Connection, study_id: int) -> Rows:
-    """Return the ended attempts whose consequences have not been drawn, with their orders.
-
-    `before` holds the causes of the same order's earlier attempts that had started.
-    """
+    """Return at most `most` orders that wait for a job, longest first, without their tasks."""
     return connection.execute(
         select(
-            AttemptRow.id,
-            AttemptRow.order_id,
-            AttemptRow.cause,
-            AttemptRow.started_s,
-            AttemptRow.detail,
-            AttemptRow.result,
+            OrderRow.id,
             OrderRow.kind,
-            OrderRow.trial_id,
-            OrderRow.state.label("order_state"),
-            OrderRow.until_step,
-            _LATEST.label("latest"),
+            OrderRow.expected_s,
+            OrderRow.memory_gb,
+            OrderRow.memory_factor,
+            OrderRow.avoid,
         )
-        .join(OrderRow, OrderRow.id == AttemptRow.order_id)
-        .where(
-            OrderRow.study_id == study_id,
-            AttemptRow.state == AttemptState.ENDED,
-            AttemptRow.settled.is_(False),
-        )
-        .order_by(AttemptRow.id)
+        .where(OrderRow.study_id == study_id, OrderRow.state == OrderState.WAITING)
+        .order_by(OrderRow.expected_s.desc(), OrderRow.id.desc())
+        .limit(most)
     ).all()
 
 
@@ -179,40 +120,24 @@ def last_failure(connection: Connection, study_id: int) -> str:
     return detail or ""
 
 
-def last_ends(connection: Connection, study_id: int, since_s: float, most: int) -> Rows:
-    """Return cause, detail of the last attempts to end after they had started, latest first."""
+def batch_size(connection: Connection, trial_id: int) -> int:
+    """Return the batch size of a trial's recipe."""
+    recipe = connection.execute(
+        select(CandidateRow.recipe)
+        .join(TrialRow, TrialRow.candidate_id == CandidateRow.id)
+        .where(TrialRow.id == trial_id)
+    ).scalar_one()
+    return int(recipe["batch_size"])
+
+
+def last_of_trial(connection: Connection, trial_id: int) -> AnyRow:
+    """Return what the last order of a trial asked of the cluster."""
     return connection.execute(
-        select(AttemptRow.cause, AttemptRow.detail)
-        .join(OrderRow, OrderRow.id == AttemptRow.order_id)
-        .where(
-            OrderRow.study_id == study_id,
-            AttemptRow.state == AttemptState.ENDED,
-            AttemptRow.started_s.is_not(None),
-            AttemptRow.ended_s >= since_s,
-        )
-        .order_by(AttemptRow.ended_s.desc(), AttemptRow.id.desc())
-        .limit(most)
-    ).all()
-
-
-def causes_before(
-    connection: Connection, attempt_id: int, order_id: int, since_s: float
-) -> list[str]:
-    """Return the causes of the earlier attempts of an order that had started.
-
-    Errors from before `since_s` are left out: whoever resumed the study has mended them.
-    """
-    return list(
-        connection.scalars(
-            select(AttemptRow.cause).where(
-                AttemptRow.order_id == order_id,
-                AttemptRow.id < attempt_id,
-                AttemptRow.cause.is_not(None),
-                AttemptRow.started_s.is_not(None),
-                (AttemptRow.cause != Cause.ERROR) | (AttemptRow.ended_s >= since_s),
-            )
-        )
-    )
+        select(OrderRow.memory_gb, OrderRow.memory_factor, OrderRow.micro_batch)
+        .where(OrderRow.trial_id == trial_id)
+        .order_by(OrderRow.id.desc())
+        .limit(1)
+    ).one()
 
 
 _TRIAL = (
@@ -233,9 +158,26 @@ _TRIAL = (
 )
 
 
+_LIVE = [state for state in TrialState if state not in OVER]
+
+
 def live_trials(connection: Connection, study_id: int) -> Rows:
     """Return the trials that have no verdict yet."""
-    return _trials(connection, TrialRow.study_id == study_id, TrialRow.state.not_in([*OVER]))
+    return _trials(connection, TrialRow.study_id == study_id, TrialRow.state.in_(_LIVE))
+
+
+def lowest_trials(connection: Connection, study_id: int) -> Rows:
+    """Return the trials without a verdict at the lowest rung that any is bound for.
+
+    While some of them are still on the way there, one of these stands for all.
+    """
+    live = (TrialRow.study_id == study_id, TrialRow.state.in_(_LIVE))
+    lowest = connection.scalar(select(func.min(TrialRow.until_step)).where(*live))
+    here = (*live, TrialRow.until_step == lowest)
+    on_the_way = connection.scalar(
+        select(TrialRow.id).where(*here, TrialRow.state != TrialState.PAUSED).limit(1)
+    )
+    return _trials(connection, *here, *([] if on_the_way is None else [TrialRow.id == on_the_way]))
 
 
 def trials_of(connection: Connection, study_id: int, *states: TrialState) -> Rows:
@@ -325,21 +267,21 @@ def candidates(connection: Connection, study_id: int, *numbers: int) -> Rows:
     ).all()
 
 
-def train_facts(connection: Connection, order_id: int) -> AnyRow:
-    """Return what a training's order is written from: its trial, candidate and tree."""
+def orders_with_facts(connection: Connection, orders: Sequence[int]) -> Rows:
+    """Return orders with what trainings are written from: trial, candidate and tree."""
     return connection.execute(
         select(
-            TrialRow.id.label("trial"),
+            OrderRow.__table__,
             TrialRow.seed,
-            OrderRow.until_step,
             CandidateRow.recipe,
             TreeRow.structure,
         )
-        .join(TrialRow, TrialRow.id == OrderRow.trial_id)
-        .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
-        .join(TreeRow, OF_ITS_TREE)
-        .where(OrderRow.id == order_id)
-    ).one()
+        .outerjoin(TrialRow, TrialRow.id == OrderRow.trial_id)
+        .outerjoin(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
+        .outerjoin(TreeRow, OF_ITS_TREE)
+        .where(OrderRow.id.in_(orders))
+        .order_by(OrderRow.id)
+    ).all()
 
 
 def step_s(connection: Connection, trial_id: int) -> float:
@@ -360,11 +302,6 @@ def orders_of_kind(connection: Connection, study_id: int, kind: str) -> Rows:
         .where(OrderRow.study_id == study_id, OrderRow.kind == kind)
         .order_by(OrderRow.id)
     ).all()
-
-
-def order(connection: Connection, order_id: int) -> AnyRow:
-    """Return an order."""
-    return connection.execute(select(OrderRow.__table__).where(OrderRow.id == order_id)).one()
 
 
 def evaluations_at(connection: Connection, study_id: int, steps: Sequence[int]) -> Rows:

@@ -64,6 +64,8 @@ class StudyRow(Base):
     """Running jobs are to leave their checkpoints, too."""
     resumed_s: Mapped[float] = mapped_column(default=0.0)
     """When somebody last had it go on: what failed before has been mended."""
+    excluded: Mapped[str] = mapped_column(default="")
+    """Nodes that get no more jobs, with commas: several candidates failed there and only there."""
     waits_why: Mapped[str] = mapped_column(default="")
     """Why orders wait although the study goes on: what the cluster said when it refused a job."""
     holder: Mapped[str] = mapped_column(default="")
@@ -100,6 +102,7 @@ class CandidateRow(Base):
         UniqueConstraint("study_id", "number"),
         ForeignKeyConstraint(["study_id", "tree_digest"], ["trees.study_id", "trees.digest"]),
         Index("candidates_by_staleness", "study_id", "is_stale"),
+        Index("candidates_by_draw", "study_id", "draw"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
@@ -122,7 +125,7 @@ class TrialRow(Base):
     __tablename__ = "trials"
     __table_args__ = (
         UniqueConstraint("candidate_id", "repeat"),
-        Index("trials_by_state", "study_id", "state"),
+        Index("trials_by_state", "study_id", "state", "until_step"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
@@ -143,14 +146,19 @@ class TrialRow(Base):
 
 
 class JobRow(Base):
-    """One submission to the cluster."""
+    """A task of a submission to the cluster: the token names the submission."""
 
     __tablename__ = "jobs"
+    __table_args__ = (UniqueConstraint("token", "task"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
-    token: Mapped[str] = mapped_column(unique=True)
+    token: Mapped[str]
+    task: Mapped[int] = mapped_column(default=0)
+    """Its index in the submission's array."""
     handle: Mapped[str | None]
     """The cluster's name for it; null until it is known to have been submitted."""
+    restarts: Mapped[int] = mapped_column(default=0)
+    """How often the cluster has put it back into its queue, as far as has been heard."""
     created_s: Mapped[float]
     stopped_s: Mapped[float | None]
     """When it was told to leave its checkpoints and end."""
@@ -163,7 +171,10 @@ class OrderRow(Base):
     """Something that a worker is to do, once."""
 
     __tablename__ = "orders"
-    __table_args__ = (Index("orders_by_state", "study_id", "state"),)
+    __table_args__ = (
+        Index("orders_by_state", "study_id", "state", "expected_s"),
+        Index("orders_by_kind", "study_id", "kind"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
     kind: Mapped[str]
@@ -173,6 +184,14 @@ class OrderRow(Base):
     """The task of an order that is no training; a training's follows from its trial."""
     state: Mapped[str]
     expected_s: Mapped[float]
+    memory_gb: Mapped[float] = mapped_column(default=0.0)
+    """Predicted memory of the device."""
+    memory_factor: Mapped[float] = mapped_column(default=1.0)
+    """Times the usual memory of the host: more after it ran out of that."""
+    micro_batch: Mapped[int | None]
+    """Patches in the device's memory at once: fewer after it ran out of that; null for all."""
+    avoid: Mapped[str] = mapped_column(default="")
+    """Nodes on which it failed, with commas: it is tried again on another one."""
     detail: Mapped[str] = mapped_column(default="")
 
 
@@ -180,12 +199,24 @@ class AttemptRow(Base):
     """One try to carry an order out."""
 
     __tablename__ = "attempts"
+    __table_args__ = (
+        Index("attempts_unsettled", "settled", "state"),
+        Index("attempts_by_cause", "cause", "node"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), index=True)
-    state: Mapped[str] = mapped_column(index=True)
+    restart: Mapped[int] = mapped_column(default=0)
+    """How often the cluster had restarted the job by then."""
+    generation: Mapped[int | None]
+    """The same order's attempt before the cluster restarted the job; null for that one itself.
+    Attempts follow one another by generation, then by restart."""
+    state: Mapped[str]
     cause: Mapped[str | None]
+    exit_code: Mapped[int | None]
+    signal: Mapped[int | None]
+    """That killed its process."""
     node: Mapped[str] = mapped_column(default="")
     started_s: Mapped[float | None]
     ended_s: Mapped[float | None] = mapped_column(index=True)

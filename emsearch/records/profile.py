@@ -1,5 +1,6 @@
 """A cluster's profile: how jobs are submitted there. TOML files in slurm/ hold them."""
 
+import re
 import sysconfig
 import tomllib
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emsearch.errors import NotFoundError, SpecError
+from emsearch.records.spec import StudySpec
 
-__all__ = ["Profile", "profile_path", "read_profile"]
+__all__ = ["Profile", "profile_of", "profile_path", "read_profile", "wall_s_of"]
 
 Seconds = Annotated[float, Field(gt=0)]
 Option = str | int | float | bool
@@ -89,6 +91,38 @@ def read_profile(
     own = {"sbatch": profile.sbatch | (sbatch or {})}
     own["sbatch_cpu"] = profile.sbatch_cpu | (sbatch_cpu or {})
     return profile.model_copy(update=own)
+
+
+def profile_of(spec: StudySpec) -> Profile | None:
+    """Return the profile of the cluster that a study runs on; None for a study on this host.
+
+    Raises NotFoundError and SpecError.
+    """
+    cluster = spec.cluster
+    if cluster.executor == "local":
+        return None
+    return read_profile(cluster.profile, dict(cluster.sbatch), dict(cluster.sbatch_cpu))
+
+
+def wall_s_of(time: Option | None) -> float | None:
+    """Return the seconds of sbatch's --time; None where none is given.
+
+    It is minutes, minutes:seconds, hours:minutes:seconds, or days-hours[:minutes[:seconds]]. Raises
+    SpecError for anything else.
+    """
+    if time is None or time is False:
+        return None
+    found = _TIME.fullmatch(str(time))
+    if found is None:
+        raise SpecError(f'sbatch.time = {time!r} is no time; write "8:00:00" or "1-12:00:00"')
+    parts = [int(part) for part in found["clock"].split(":")]
+    if found["days"] is None and len(parts) < 3:
+        parts = [0, *parts]  # minutes[:seconds]
+    hours, minutes, seconds = (*parts, 0, 0)[:3]
+    return float(int(found["days"] or 0) * 86_400 + hours * 3_600 + minutes * 60 + seconds)
+
+
+_TIME = re.compile(r"((?P<days>\d+)-)?(?P<clock>\d+(:\d+){0,2})")
 
 
 def _folders() -> tuple[Path, ...]:

@@ -143,4 +143,13 @@ def _with_absolute_paths(spec: StudySpec, folder: Path) -> StudySpec:
         )
         for number, volume in enumerate(spec.dataset.volumes)
     )
-    return spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"volumes": volumes})})
+    dataset = spec.dataset.model_copy(update={"volumes": volumes})
+    return spec.model_copy(update={"dataset": dataset, "cluster": _placed(spec.cluster, folder)})
+
+
+def _placed(cluster: ClusterSection, folder: Path) -> ClusterSection:
+    """Return the section with the path of a profile of the user's own made absolute."""
+    if not cluster.profile.endswith(".toml"):
+        return cluster
+    path = (folder / Path(cluster.profile).expanduser()).resolve()
+    return cluster.model_copy(update={"profile": str(path)})

@@ -31,7 +31,7 @@ from emsearch.coordinator.folder import create_study
 from emsearch.coordinator.rankings import refresh_rankings
 from emsearch.coordinator.serve import Coordinator
 from emsearch.execution.executor import JobReport, JobState
-from emsearch.ledger import changes
+from emsearch.ledger import changes, jobs
 from emsearch.ledger.engine import parse_url
 from emsearch.ledger.leaders import Sorting, Wanted
 from emsearch.ledger.ranks import MEASURES, class_measure
@@ -211,8 +211,8 @@ def take_in(trials: int, steps: int, folder: Path) -> float:
             changes.add_trial(
                 connection, 1, row, repeat=0, seed=number, until_step=400, expected_s=1.0
             )
-        changes.begin_job(connection, 1, "job", range(1, trials + 1), 0.0)
-        changes.job_was_submitted(connection, "job", "1")
+        jobs.begin_job(connection, 1, "job", [range(1, trials + 1)], 0.0)
+        jobs.job_was_submitted(connection, "job", ["1"])
     leave_events(folder / "study" / "inbox", trials, steps)
     coordinator = Coordinator(ledger, lease, Idle(), folder / "study", spec)  # type: ignore[arg-type]
     began = time.perf_counter()

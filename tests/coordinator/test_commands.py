@@ -1,14 +1,11 @@
 """What users ask of a study that runs."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
 from emsearch.coordinator.commands import obey, read_commands, why_not_extended
-from emsearch.coordinator.folder import create_study
 from emsearch.coordinator.holder import ask, extend, wake
 from emsearch.coordinator.serve import Coordinator
 from emsearch.errors import LeaseError, StateError
@@ -16,58 +13,13 @@ from emsearch.ledger import listings, queries
 from emsearch.ledger.store import Lease, Ledger
 from emsearch.records.command import Command, CommandKind, post
 from emsearch.records.trial import Cause, Stage, TrialState
-from tests.support.fake_cluster import FakeCluster
-from tests.support.studies import SPEC, spec_of, write_study_file
-
-
-@dataclass
-class World:
-    """A study whose coordinator runs cycle by cycle."""
-
-    folder: Path
-    ledger: Ledger
-    cluster: FakeCluster
-    coordinator: Coordinator
-
-    def study(self) -> Any:
-        with self.ledger.reading() as connection:
-            return queries.study(connection)
-
-    def until(self, stage: Stage) -> None:
-        for _ in range(500):
-            reached, happened = self.coordinator.cycle()
-            if reached == stage and self.jobs():
-                return
-            if not happened:
-                self.cluster.tick(Random(0))
-        raise AssertionError(f"it does not come to {stage}")
-
-    def jobs(self) -> Any:
-        with self.ledger.reading() as connection:
-            return queries.live_jobs(connection, 1)
-
-    def settle(self) -> None:
-        for _ in range(20):
-            self.coordinator.cycle()
-
-    def finish(self) -> Stage:
-        for _ in range(500):
-            stage, happened = self.coordinator.cycle()
-            if self.coordinator.is_over:
-                return stage
-            if not happened:
-                self.cluster.tick(Random(0))
-        raise AssertionError("it does not end")
+from tests.support.simulated import World
+from tests.support.studies import SPEC, spec_of
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    folder = tmp_path / "study"
-    spec = spec_of()
-    ledger = create_study(folder, spec, write_study_file(tmp_path))
-    cluster = FakeCluster(folder)
-    coordinator = Coordinator(ledger, ledger.acquire(1), cluster, folder, spec)
-    return World(folder=folder, ledger=ledger, cluster=cluster, coordinator=coordinator)
+    return World.of(tmp_path)
 
 
 def obey_and_die(ledger: Ledger, lease: Lease, command: Command) -> None:

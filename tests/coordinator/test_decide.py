@@ -10,17 +10,22 @@ from emsearch.coordinator.actions import (
     Bury,
     Combine,
     Draw,
+    Exclude,
     Follow,
     Import,
     Pause,
     Promote,
     Recover,
+    Restart,
     Settle,
+    Stop,
     Submit,
+    Tell,
 )
 from emsearch.coordinator.decide import FOLLOWS, MOST_LOST, decide, follow
-from emsearch.coordinator.view import Ended, Job, Plan, TrialView, Tuning, View, Waiting
+from emsearch.coordinator.view import Ended, Job, Plan, TrialView, Tuning, View, Waiting, Window
 from emsearch.execution.executor import Ending, JobReport, JobState
+from emsearch.records.job import TaskName
 from emsearch.records.trial import Cause, OrderState, Stage, TrialState
 
 PLAN = Plan(
@@ -48,6 +53,9 @@ ENDED = Ended(
     result={},
 )
 ALIVE = JobReport(state=JobState.ALIVE)
+ENDING = Ending(cause=Cause.LOST, detail="why")
+JOB = Job(number=1, name=TaskName(token="a"), handle="h", report=ALIVE)
+LOST_JOB = replace(JOB, handle=None, report=None)
 
 
 def trial(
@@ -163,9 +171,9 @@ def test_free_slots_are_filled_and_no_more() -> None:
     waiting = tuple(Waiting(number=n, expected_s=60.0) for n in (1, 2, 3))
     live = (trial(1, None, TrialState.WAITING),)
     view = replace(SEARCHING, live=live, waiting=waiting)
-    assert decide(view) == [Submit(orders=(1,)), Submit(orders=(2,))]
-    busy = (Job(token="a", handle="h", report=ALIVE),)
-    assert decide(replace(view, jobs=busy)) == [Submit(orders=(1,))]
+    assert decide(view) == [Submit(tasks=((1,), (2,)))]
+    busy = (JOB,)
+    assert decide(replace(view, jobs=busy)) == [Submit(tasks=((1,),))]
     assert decide(replace(view, jobs=busy * 3)) == []
 
 
@@ -174,7 +182,7 @@ def test_short_orders_share_a_job_but_leave_no_slot_empty() -> None:
     live = (trial(1, None, TrialState.WAITING),)
     plan = replace(PLAN, min_job_s=100.0)
     jobs = decide(replace(SEARCHING, plan=plan, live=live, waiting=waiting))
-    assert jobs == [Submit(orders=(0, 1, 2, 3, 4)), Submit(orders=(5, 6, 7, 8, 9))]
+    assert jobs == [Submit(tasks=((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)))]
 
 
 def test_a_paused_study_settles_but_submits_nothing() -> None:
@@ -198,17 +206,17 @@ def test_failures_alike_in_a_row_pause_the_study_and_say_why() -> None:
 
 
 def test_a_job_without_a_handle_is_looked_for() -> None:
-    view = replace(SEARCHING, jobs=(Job(token="a", handle=None, report=None),))
-    assert decide(view) == [Recover(token="a")]
+    view = replace(SEARCHING, jobs=(LOST_JOB,))
+    assert decide(view) == [Recover(token="a", tasks=1)]
 
 
 def test_a_dead_job_is_buried_and_one_that_nobody_can_see_is_not() -> None:
     gone = JobReport(state=JobState.GONE, ending=Ending(cause=Cause.LOST, detail="why"))
     unknown = JobReport(state=JobState.UNKNOWN)
     live = (trial(1, None, TrialState.RUNNING),)
-    view = replace(SEARCHING, live=live, jobs=(Job(token="a", handle="h", report=gone),))
-    assert decide(view) == [Bury(token="a", cause=Cause.LOST, detail="why")]
-    assert decide(replace(view, jobs=(Job(token="a", handle="h", report=unknown),))) == []
+    view = replace(SEARCHING, live=live, jobs=(replace(JOB, report=gone),))
+    assert decide(view) == [Bury(job=replace(JOB, report=gone), endings=(ENDING,))]
+    assert decide(replace(view, jobs=(replace(JOB, report=unknown),))) == []
 
 
 @pytest.mark.parametrize("cause", list(Cause))
@@ -225,11 +233,11 @@ def test_what_is_not_the_trials_fault_is_carried_on(cause: Cause) -> None:
 
 
 def test_an_error_is_tried_once_more() -> None:
-    assert follow(replace(ENDED, cause=Cause.ERROR)) == Follow.AGAIN
+    assert follow(replace(ENDED, cause=Cause.ERROR)) == Follow.ELSEWHERE
     again = replace(ENDED, cause=Cause.ERROR, causes_before=(Cause.ERROR,))
     assert follow(again) == Follow.FAIL
     other = replace(ENDED, cause=Cause.ERROR, causes_before=(Cause.LOST, Cause.PREEMPTED))
-    assert follow(other) == Follow.AGAIN
+    assert follow(other) == Follow.ELSEWHERE
 
 
 @pytest.mark.parametrize("cause", [Cause.DIVERGED, Cause.COLLAPSED, Cause.GPU_OUT_OF_MEMORY])
@@ -254,7 +262,7 @@ def test_no_order_is_left_without_somebody_in_charge() -> None:
 
 def test_the_dead_are_not_buried_before_all_that_they_said_is_heard() -> None:
     gone = JobReport(state=JobState.GONE)
-    job = Job(token="a", handle="h", report=gone)
+    job = replace(JOB, report=gone)
     live = (trial(1, None, TrialState.RUNNING),)
     view = replace(SEARCHING, live=live, jobs=(job,), is_inbox_full=True)
     assert decide(view) == []
@@ -271,3 +279,86 @@ def test_nothing_is_submitted_when_a_study_fails() -> None:
 
 def test_the_end_of_an_order_that_is_over_changes_nothing() -> None:
     assert follow(replace(ENDED, order_state=OrderState.DONE)) == Follow.NOTHING
+
+
+def test_a_preempted_task_may_come_back_by_itself_so_that_nothing_follows_yet() -> None:
+    left = replace(ENDED, cause=Cause.PREEMPTED, is_task_open=True)
+    live = (trial(1, None, TrialState.RUNNING),)
+    view = replace(SEARCHING, live=live, ended=(left,), jobs=(JOB,))
+    assert decide(view) == []
+    over = replace(left, is_task_open=False)
+    assert decide(replace(view, ended=(over,))) == [Settle(ended=over, follow=Follow.AGAIN)]
+
+
+def test_a_task_that_was_put_back_begins_anew_once() -> None:
+    back = JobReport(state=JobState.ALIVE, restarted=(ENDING,))
+    job = replace(JOB, report=back)
+    live = (trial(1, None, TrialState.RUNNING),)
+    view = replace(SEARCHING, live=live, jobs=(job,))
+    assert decide(view) == [Restart(job=job, endings=(ENDING,))]
+    known = replace(job, restarts=1)
+    assert decide(replace(view, jobs=(known,))) == []
+
+
+def test_a_task_that_was_put_back_and_is_gone_tells_of_all_its_runs() -> None:
+    last = Ending(cause=Cause.TIMEOUT)
+    job = replace(JOB, report=JobReport(state=JobState.GONE, ending=last, restarted=(ENDING,)))
+    assert decide(replace(SEARCHING, jobs=(job,))) == [Bury(job=job, endings=(ENDING, last))]
+
+
+def test_memory_of_the_device_is_asked_for_in_halves_until_a_patch_is_left() -> None:
+    ended = replace(ENDED, cause=Cause.GPU_OUT_OF_MEMORY, micro_batch=4)
+    assert follow(ended) == Follow.SMALLER
+    again = replace(ended, causes_before=(Cause.GPU_OUT_OF_MEMORY,) * 9, micro_batch=2)
+    assert follow(again) == Follow.SMALLER
+    assert follow(replace(ended, micro_batch=1)) == Follow.FAIL
+
+
+def test_memory_of_the_host_is_given_once_more() -> None:
+    ended = replace(ENDED, cause=Cause.HOST_OUT_OF_MEMORY)
+    assert follow(ended) == Follow.ROOMIER
+    again = replace(ended, causes_before=(Cause.HOST_OUT_OF_MEMORY,))
+    assert follow(again) == Follow.FAIL
+
+
+def test_whoever_cancels_an_attempt_may_do_so_again() -> None:
+    ended = replace(ENDED, cause=Cause.CANCELLED, causes_before=(Cause.CANCELLED,) * 999)
+    assert follow(ended) == Follow.AGAIN
+
+
+def test_a_node_on_which_three_candidates_failed_is_excluded() -> None:
+    failed = replace(ENDED, cause=Cause.ERROR, node="cn2", failed_there_alone=(3, 4, 5))
+    view = replace(SEARCHING, ended=(failed,))
+    assert decide(view)[1:] == [Exclude(node="cn2", candidates=(3, 4, 5))]
+    fewer = replace(failed, failed_there_alone=(3, 4))
+    assert len(decide(replace(view, ended=(fewer,)))) == 1
+
+
+def test_users_are_told_why_orders_wait_when_that_changes() -> None:
+    pending = JobReport(state=JobState.ALIVE, word="PENDING", reason="QOSMaxJobsPerUserLimit")
+    live = (trial(1, None, TrialState.RUNNING),)
+    jobs = tuple(replace(JOB, report=pending) for _ in range(2))
+    view = replace(SEARCHING, live=live, jobs=jobs)
+    told = "2 in the queue (QOSMaxJobsPerUserLimit)"
+    assert decide(view) == [Tell(why=told)]
+    assert decide(replace(view, waits_why=told)) == []
+    refused = replace(view, window=Window(refused="AssocMaxSubmitJobLimit", is_open=False))
+    assert decide(refused) == [Tell(why=f"AssocMaxSubmitJobLimit; {told}")]
+
+
+def test_a_halted_study_tells_its_jobs_to_leave_once() -> None:
+    view = replace(SEARCHING, is_paused=True, is_halted=True, jobs=(JOB, LOST_JOB))
+    assert decide(view)[-1] == Stop(jobs=(JOB,))
+    told = replace(JOB, is_stopped=True)
+    assert decide(replace(view, jobs=(told,))) == []
+
+
+def test_a_job_that_may_just_be_on_its_way_is_not_looked_for_yet() -> None:
+    young = replace(LOST_JOB, created_s=90.0)
+    live = (trial(1, None, TrialState.RUNNING),)
+    view = replace(SEARCHING, now_s=100.0, live=live, jobs=(young,))
+    patient = replace(view, window=Window(recover_after_s=60.0))
+    assert decide(patient) == []
+    assert decide(replace(patient, now_s=200.0)) == [Recover(token="a", tasks=1)]
+    silent = replace(patient, now_s=200.0, window=Window(is_open=False, refused="no answer"))
+    assert Recover(token="a", tasks=1) not in decide(silent)

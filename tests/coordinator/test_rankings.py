@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import URL, event, select
 
 from emsearch.coordinator.rankings import RankingKeeper, Sample, rank_changed, refresh_rankings
-from emsearch.ledger import changes, intake, leaders, queries, ranks
+from emsearch.ledger import changes, intake, jobs, leaders, queries, ranks
 from emsearch.ledger.leaders import Sorting, Wanted
 from emsearch.ledger.store import Lease, Ledger, open_ledger
 from emsearch.ledger.tables import CandidateRow
@@ -46,7 +46,7 @@ class AFewCandidates:
                         until_step=40,
                         expected_s=1.0,
                     )
-            changes.begin_job(connection, 1, "j", range(1, 2 * count + 1), 0.0)
+            jobs.begin_job(connection, 1, "j", [range(1, 2 * count + 1)], 0.0)
 
     def score(self, candidate: int, repeat: int, step: int, mean: float) -> None:
         trial = 2 * candidate + repeat + 1

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, Connection, func, select
 
-from emsearch.ledger import changes, listings, queries
-from emsearch.ledger.intake import end_attempt, take_in
+from emsearch.ledger import changes, endings, jobs, listings, queries
+from emsearch.ledger.intake import take_in
 from emsearch.ledger.store import Lease, Ledger, open_ledger
 from emsearch.ledger.tables import AttemptRow, EvaluationRow, EventRow, TrialRow
 from emsearch.records.candidate import Candidate, Origin, Recipe
@@ -29,7 +29,7 @@ def held(database: URL, any_tree: Tree) -> Iterator[tuple[Ledger, Lease]]:
     with ledger.writing(lease) as connection:
         row = changes.add_candidate(connection, 1, candidate, arithmetic)
         changes.add_trial(connection, 1, row, repeat=0, seed=3, until_step=40, expected_s=1.0)
-        changes.begin_job(connection, 1, "job-1", [1], 5.0)
+        jobs.begin_job(connection, 1, "job-1", [[1]], 5.0)
     yield ledger, lease
     ledger.close()
 
@@ -93,18 +93,18 @@ def test_an_end_is_settled_once(held: tuple[Ledger, Lease]) -> None:
     end = event(3, EventKind.ENDED, cause=Cause.PAUSED, step=40, first_step=0)
     with ledger.writing(lease) as connection:
         take_in(connection, 1, [end])
-        (ended,) = queries.ended_attempts(connection, 1)
+        (ended,) = endings.ended_attempts(connection, 1)
         assert (ended.cause, ended.result["step"]) == (Cause.PAUSED, 40)
         assert changes.settle_attempt(connection, ended.id)
         assert not changes.settle_attempt(connection, ended.id)
-        assert not queries.ended_attempts(connection, 1)
+        assert not endings.ended_attempts(connection, 1)
 
 
 def test_an_attempt_ends_with_its_first_cause(held: tuple[Ledger, Lease]) -> None:
     ledger, lease = held
     with ledger.writing(lease) as connection:
-        assert end_attempt(connection, 1, cause=Cause.LOST, ended_s=1.0, detail="")
-        assert not end_attempt(connection, 1, cause=Cause.ERROR, ended_s=2.0, detail="")
+        assert jobs.end_attempt(connection, 1, {"cause": Cause.LOST, "ended_s": 1.0})
+        assert not jobs.end_attempt(connection, 1, {"cause": Cause.ERROR, "ended_s": 2.0})
         assert attempt(connection).cause == Cause.LOST
 
 
@@ -120,7 +120,7 @@ def test_an_unknown_attempt_changes_nothing_but_is_kept(held: tuple[Ledger, Leas
 def test_a_job_takes_only_orders_that_wait(held: tuple[Ledger, Lease]) -> None:
     ledger, lease = held
     with ledger.writing(lease) as connection:
-        assert changes.begin_job(connection, 1, "job-2", [1], 6.0) == {}
+        assert jobs.begin_job(connection, 1, "job-2", [[1]], 6.0) == [{}]
 
 
 def test_a_trial_moves_only_from_the_state_that_it_is_in(held: tuple[Ledger, Lease]) -> None:

@@ -110,7 +110,10 @@ def test_foreign_keys_are_held_to(ledger: Ledger) -> None:
     lease = ledger.acquire(1)
     with pytest.raises(IntegrityError, match=r"(?i)foreign key"), ledger.writing(lease) as writing:
         writing.execute(
-            text("insert into jobs (study_id, token, created_s, gpus) values (99, 't', 0, 0)")
+            text(
+                "insert into jobs (study_id, token, task, restarts, created_s, gpus) "
+                "values (99, 't', 0, 0, 0, 0)"
+            )
         )
 
 

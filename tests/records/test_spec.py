@@ -125,3 +125,12 @@ def test_the_training_section_is_the_recipe() -> None:
     spec = spec_of(training={"learning_rate": 0.002, "batch_size": 3})
     assert spec.training.recipe().learning_rate == 0.002
     assert spec.training.recipe().batch_size == 3
+
+
+def test_the_path_of_a_profile_is_relative_to_the_study_file(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    text = SPEC.replace("[cluster]", '[cluster]\nexecutor = "slurm"\nprofile = "own.toml"')
+    path.write_text(text)
+    assert read_spec(path).cluster.profile == str(tmp_path / "own.toml")
+    path.write_text(text.replace("own.toml", "biowulf"))
+    assert read_spec(path).cluster.profile == "biowulf"

@@ -13,7 +13,7 @@ from skimage import io
 from sqlalchemy import Connection
 
 from emsearch.coordinator.rankings import refresh_rankings
-from emsearch.ledger import changes, intake
+from emsearch.ledger import changes, intake, jobs
 from emsearch.ledger.store import Ledger, open_ledger
 from emsearch.records.candidate import Candidate, Origin, Recipe
 from emsearch.records.event import AttemptName, Event, EventKind
@@ -225,8 +225,8 @@ class AStudy:
         token = f"vnc-{self.jobs:010x}"
         self._order = trial  # an order for each trial, in the same order
         started = self.now_s + 30 * self.jobs
-        changes.begin_job(connection, self.study, token, [self._order], started)
-        changes.job_was_submitted(connection, token, str(self.jobs))
+        jobs.begin_job(connection, self.study, token, [[self._order]], started)
+        jobs.job_was_submitted(connection, token, [str(self.jobs)])
         facts: list[tuple[EventKind, float, dict[str, Any]]] = [
             (EventKind.STARTED, started, {"node": NODES[self.jobs % 3], "pid": 77})
         ]
@@ -243,7 +243,7 @@ class AStudy:
             for number, (kind, at_s, said) in enumerate(facts)
         ]
         intake.take_in(connection, self.study, events)
-        changes.end_job(connection, token, started + 96)
+        jobs.end_job(connection, self.jobs, started + 96)
 
     def _combine(self, connection: Connection) -> None:
         last = self._order  # as many trials as orders
@@ -277,7 +277,7 @@ class AStudy:
 
     def _say_overlays(self, connection: Connection, result: dict[str, Any]) -> None:
         order = changes.add_order(connection, self.study, "ensemble", {})
-        changes.begin_job(connection, self.study, "vnc-ensemble", [order], self.now_s)
+        jobs.begin_job(connection, self.study, "vnc-ensemble", [[order]], self.now_s)
         name = AttemptName(token="vnc-ensemble", index=0, order=order, restart=0)
         facts = {"cause": Cause.COMPLETED, **result}
         ended = Event(attempt=name, number=0, kind=EventKind.ENDED, at_s=self.now_s, facts=facts)

@@ -1,74 +1,160 @@
 """A cluster in memory: jobs run when they are told to, trainings score what their seed says."""
 
+import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
 from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
 from emsearch.records.chance import seed_of
 from emsearch.records.dataset import VolumeRecord
 from emsearch.records.event import AttemptName, EventKind
-from emsearch.records.files import read_json, write_json
+from emsearch.records.files import read_json
 from emsearch.records.job import JobFile, TaskName
 from emsearch.records.order import EnsembleOrder, ImportOrder, Order, TrainOrder
 from emsearch.records.score import Score, Split
 from emsearch.records.trial import Cause
 
-LOSS = JobReport(state=JobState.GONE, ending=Ending(cause=Cause.LOST, detail="pulled the plug"))
+
+@dataclass
+class Running:
+    """A task that the cluster knows."""
+
+    job_file: Path
+    node: str
+    memory_factor: float
+    restarted: list[Ending] = field(default_factory=list)
+    gone: Ending | None = None
 
 
 class FakeCluster:
-    """An executor whose jobs end, or are lost, at `tick`."""
+    """An executor whose tasks end, or are lost or put back, at `tick`."""
 
     poll_s = 0.0
 
-    def __init__(self, study: Path, failing: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        study: Path,
+        failing: frozenset[int] = frozenset(),
+        *,
+        limits: Limits | None = None,
+        others: int = 0,
+        nodes: int = 4,
+    ) -> None:
         self._study = study
         self._failing = failing
         """Trials that end with an error, every time."""
-        self.known: dict[TaskName, Path] = {}
-        self.over: set[TaskName] = set()
+        self._limits = limits or Limits()
+        self.others = others
+        """Tasks of other studies, which count against the same limit."""
+        self._nodes = [f"cn{number + 1}" for number in range(nodes)]
+        self.tasks: dict[TaskName, Running] = {}
+        self.faults: dict[int, list[Cause]] = {}
+        """What a trial's next attempts end with, before one succeeds."""
+        self.bad_nodes: set[str] = set()
+        """Nodes on which every training ends with an error."""
+        self.is_silent = False
+        """It does not answer."""
+        self.submissions: list[Request] = []
+        self.most_at_once = 0
         self.trained: list[tuple[int, int, int]] = []
         """Trial, first step and end of every training that was carried out."""
+        self.micro_batches: dict[int, list[int | None]] = {}
 
     def limits(self) -> Limits:
-        return Limits()
+        self._answer()
+        return self._limits
 
     def submit(self, token: str, job_file: Path, request: Request) -> tuple[str, ...]:
-        tasks = [TaskName(token=token, index=index) for index in range(request.tasks)]
-        self.known |= dict.fromkeys(tasks, job_file)
-        return tuple(f"handle of {task}" for task in tasks)
+        self._answer()
+        limits = self._limits
+        if limits.max_array is not None and request.tasks > limits.max_array:
+            raise ExecutionError("Invalid job array specification")
+        at_once = len(self._alive()) + request.tasks
+        if limits.max_submitted is not None and at_once + self.others > limits.max_submitted:
+            raise RefusedError("Job violates accounting/QOS policy (job submit limit)")
+        self.most_at_once = max(self.most_at_once, at_once)
+        self.submissions.append(request)
+        allowed = [node for node in self._nodes if node not in request.exclude]
+        names = [TaskName(token=token, index=index) for index in range(request.tasks)]
+        for name in names:
+            node = allowed[len(self.tasks) % len(allowed)]
+            self.tasks[name] = Running(
+                job_file=job_file, node=node, memory_factor=request.memory_factor
+            )
+        return tuple(f"handle of {name}" for name in names)
 
     def find(self, token: str, tasks: int) -> tuple[str, ...] | None:
+        self._answer()
         names = [TaskName(token=token, index=index) for index in range(tasks)]
-        return tuple(f"handle of {task}" for task in names) if names[0] in self.known else None
+        return tuple(f"handle of {task}" for task in names) if names[0] in self.tasks else None
 
     def reports(self, handles: Mapping[TaskName, str]) -> dict[TaskName, JobReport]:
-        alive = JobReport(state=JobState.ALIVE)
-        return {task: LOSS if task in self.over else alive for task in handles}
+        return {name: self._report(name) for name in handles}
 
     def stop(self, handles: Mapping[TaskName, str]) -> None:
-        self.over.update(handles)
+        for name in handles:
+            if name in self.tasks and self.tasks[name].gone is None:
+                self.tasks[name].gone = Ending(cause=Cause.CANCELLED, detail="CANCELLED")
 
-    def tick(self, rng: Random, loss: float = 0.0) -> None:
-        """Run each job to its end, or lose it with probability `loss` before one of its orders."""
-        for task in sorted(set(self.known) - self.over):
-            for entry in JobFile.read(self.known[task]).tasks[task.index]:
+    def tick(self, rng: Random, loss: float = 0.0, preempt: float = 0.0) -> None:
+        """Run each task to its end, or lose it, or put it back, before one of its orders."""
+        for name in self._alive():
+            task = self.tasks[name]
+            if rng.random() < preempt:
+                task.restarted.append(Ending(cause=Cause.PREEMPTED, node=task.node))
+                continue
+            task.gone = Ending(cause=Cause.COMPLETED, node=task.node, exit_code=0)
+            for entry in JobFile.read(task.job_file).tasks[name.index]:
                 if rng.random() < loss:
+                    task.gone = Ending(cause=Cause.LOST, detail="pulled the plug")
                     break
-                self._run(task, entry.order)
-            self.over.add(task)
+                self._run(name, task, entry.order)
 
-    def _run(self, task: TaskName, number: int) -> None:
+    def _answer(self) -> None:
+        if self.is_silent:
+            raise NoAnswerError("slurmctld does not answer")
+
+    def _alive(self) -> list[TaskName]:
+        return [name for name, task in self.tasks.items() if task.gone is None]
+
+    def _report(self, name: TaskName) -> JobReport:
+        if self.is_silent or name not in self.tasks:
+            return JobReport(state=JobState.UNKNOWN)
+        task = self.tasks[name]
+        if task.gone is not None:
+            return JobReport(state=JobState.GONE, ending=task.gone, restarted=tuple(task.restarted))
+        return JobReport(
+            state=JobState.ALIVE, word="PENDING", reason="Priority", restarted=tuple(task.restarted)
+        )
+
+    def _run(self, name: TaskName, task: Running, number: int) -> None:
         order = Order.from_dict(read_json(self._study / "orders" / f"{number:08d}.json"))
-        name = AttemptName(token=task.token, index=task.index, order=number, restart=0)
-        says = [(EventKind.STARTED, {"node": "cn1", "pid": 1}), *self._said(order)]
+        attempt = AttemptName(
+            token=name.token, index=name.index, order=number, restart=len(task.restarted)
+        )
+        said = self._fault(order, task)
+        says = [(EventKind.STARTED, {"node": task.node, "pid": 1}), *(said or self._said(order))]
         for i, (kind, facts) in enumerate(says):
-            content = {"kind": kind, "at_s": time.time(), "facts": facts}
-            write_json(self._study / "inbox" / f"{name}.{i:06d}.json", content)
+            content = json.dumps({"kind": kind, "at_s": time.time(), "facts": facts})
+            (self._study / "inbox" / f"{attempt}.{i:06d}.json").write_text(content)
+
+    def _fault(self, order: Order, task: Running) -> list[tuple[EventKind, dict[str, Any]]]:
+        if not isinstance(order.task, TrainOrder):
+            return []
+        trial = order.task.trial
+        self.micro_batches.setdefault(trial, []).append(order.task.micro_batch)
+        if task.node in self.bad_nodes:
+            words = f"Traceback: CUDA error of {trial}"
+            return [(EventKind.ENDED, {"cause": Cause.ERROR, "detail": words})]
+        if not self.faults.get(trial):
+            return []
+        cause = self.faults[trial].pop(0)
+        return [(EventKind.ENDED, {"cause": cause, "detail": f"{cause} of {trial}"})]
 
     def _said(self, order: Order) -> list[tuple[EventKind, dict[str, Any]]]:
         task = order.task

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from emsearch.coordinator.rankings import refresh_rankings
-from emsearch.ledger import changes, intake
+from emsearch.ledger import changes, intake, jobs
 from emsearch.ledger.schema import HEAD
 from emsearch.ledger.store import open_ledger
 from emsearch.records.candidate import Candidate, Origin, Recipe
@@ -49,7 +49,7 @@ def _fill(file: Path) -> None:
             changes.add_trial(
                 connection, study, row_id, repeat=0, seed=number, until_step=40, expected_s=1.0
             )
-            changes.begin_job(connection, study, f"job-{number}", [number + 1], 5.0)
+            jobs.begin_job(connection, study, f"job-{number}", [[number + 1]], 5.0)
             intake.take_in(connection, study, _events(number))
         refresh_rankings(connection, study, (10, 40))
     ledger.release(lease)

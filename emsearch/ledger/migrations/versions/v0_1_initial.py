@@ -25,6 +25,7 @@ def upgrade() -> None:
     sa.Column('paused_why', sa.String(), nullable=False),
     sa.Column('halted', sa.Boolean(), nullable=False),
     sa.Column('resumed_s', sa.Double(), nullable=False),
+    sa.Column('excluded', sa.String(), nullable=False),
     sa.Column('waits_why', sa.String(), nullable=False),
     sa.Column('holder', sa.String(), nullable=False),
     sa.Column('held_since_s', sa.Double(), nullable=False),
@@ -85,14 +86,16 @@ def upgrade() -> None:
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('study_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('token', sa.String(), nullable=False),
+    sa.Column('task', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('handle', sa.String(), nullable=True),
+    sa.Column('restarts', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('created_s', sa.Double(), nullable=False),
     sa.Column('stopped_s', sa.Double(), nullable=True),
     sa.Column('ended_s', sa.Double(), nullable=True),
     sa.Column('gpus', sa.Double(), nullable=False),
     sa.ForeignKeyConstraint(['study_id'], ['studies.id'], ),
     sa.PrimaryKeyConstraint('id'),
-    sa.UniqueConstraint('token')
+    sa.UniqueConstraint('token', 'task')
     )
     op.create_index(op.f('ix_jobs_ended_s'), 'jobs', ['ended_s'], unique=False)
     op.create_table('trees',
@@ -123,6 +126,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id'),
     sa.UniqueConstraint('study_id', 'number')
     )
+    op.create_index('candidates_by_draw', 'candidates', ['study_id', 'draw'], unique=False)
     op.create_index('candidates_by_staleness', 'candidates', ['study_id', 'is_stale'], unique=False)
     op.create_table('rankings',
     sa.Column('candidate_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
@@ -162,7 +166,7 @@ def upgrade() -> None:
     sa.UniqueConstraint('candidate_id', 'repeat')
     )
     op.create_index(op.f('ix_trials_candidate_id'), 'trials', ['candidate_id'], unique=False)
-    op.create_index('trials_by_state', 'trials', ['study_id', 'state'], unique=False)
+    op.create_index('trials_by_state', 'trials', ['study_id', 'state', 'until_step'], unique=False)
     op.create_table('evaluations',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('trial_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
@@ -195,20 +199,29 @@ def upgrade() -> None:
     sa.Column('task', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('state', sa.String(), nullable=False),
     sa.Column('expected_s', sa.Double(), nullable=False),
+    sa.Column('memory_gb', sa.Double(), nullable=False),
+    sa.Column('memory_factor', sa.Double(), nullable=False),
+    sa.Column('micro_batch', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
+    sa.Column('avoid', sa.String(), nullable=False),
     sa.Column('detail', sa.String(), nullable=False),
     sa.ForeignKeyConstraint(['study_id'], ['studies.id'], ),
     sa.ForeignKeyConstraint(['trial_id'], ['trials.id'], ),
     sa.PrimaryKeyConstraint('id')
     )
     op.create_index(op.f('ix_orders_trial_id'), 'orders', ['trial_id'], unique=False)
-    op.create_index('orders_by_state', 'orders', ['study_id', 'state'], unique=False)
+    op.create_index('orders_by_kind', 'orders', ['study_id', 'kind'], unique=False)
+    op.create_index('orders_by_state', 'orders', ['study_id', 'state', 'expected_s'], unique=False)
     op.create_table('attempts',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('order_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('job_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('restart', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('generation', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
     sa.Column('state', sa.String(), nullable=False),
     sa.Column('cause', sa.String(), nullable=True),
+    sa.Column('exit_code', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
+    sa.Column('signal', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
     sa.Column('node', sa.String(), nullable=False),
     sa.Column('started_s', sa.Double(), nullable=True),
     sa.Column('ended_s', sa.Double(), nullable=True),
@@ -222,10 +235,11 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id'),
     sa.UniqueConstraint('name')
     )
+    op.create_index('attempts_by_cause', 'attempts', ['cause', 'node'], unique=False)
+    op.create_index('attempts_unsettled', 'attempts', ['settled', 'state'], unique=False)
     op.create_index(op.f('ix_attempts_ended_s'), 'attempts', ['ended_s'], unique=False)
     op.create_index(op.f('ix_attempts_job_id'), 'attempts', ['job_id'], unique=False)
     op.create_index(op.f('ix_attempts_order_id'), 'attempts', ['order_id'], unique=False)
-    op.create_index(op.f('ix_attempts_state'), 'attempts', ['state'], unique=False)
     op.create_table('class_scores',
     sa.Column('evaluation_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('class_number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),

@@ -1,0 +1,240 @@
+"""Reading a view from the ledger, at one moment."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
+
+from emsearch.coordinator.view import (
+    ALIKE,
+    Ended,
+    Job,
+    Plan,
+    TrialView,
+    Tuning,
+    View,
+    Waiting,
+    Window,
+)
+from emsearch.execution.executor import JobReport
+from emsearch.ledger import endings, jobs, queries
+from emsearch.ledger.rows import AnyRow
+from emsearch.records.candidate import Origin
+from emsearch.records.job import TaskName
+from emsearch.records.trial import Cause, OrderState, Stage, TrialState
+
+__all__ = ["Outside", "read_view"]
+
+_MOST_WAITING = 2000  # orders looked at in a cycle: its cost must not grow with the study
+_WAITING_A_JOB = 50
+_WITHOUT_GPU = frozenset({"import", "probe"})  # kinds of orders
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outside:
+    """What the cluster and the inbox say, read just before the ledger."""
+
+    now_s: float
+    reports: Mapping[TaskName, JobReport]
+    window: Window
+    is_inbox_full: bool = False
+
+
+def read_view(connection: Connection, plan: Plan, outside: Outside) -> View:
+    """Return the view of the ledger's study."""
+    study = queries.study(connection)
+    stage = Stage(study.stage)
+    live = _live(connection, study.id, plan)
+    is_compared = stage == Stage.SEARCHING and not live
+    history, spent_s = _history(connection, study.id, plan, stage, live)
+    return View(
+        now_s=outside.now_s,
+        stage=stage,
+        is_paused=bool(study.paused_why),
+        is_halted=study.halted,
+        is_inbox_full=outside.is_inbox_full,
+        plan=plan,
+        jobs=_jobs(connection, study.id, outside.reports),
+        excluded=_nodes(study.excluded),
+        window=outside.window,
+        waits_why=study.waits_why,
+        waiting=_waiting(connection, study.id, plan),
+        ended=_ended(connection, study.id, study.resumed_s),
+        failure=_last_line(queries.last_failure(connection, study.id)),
+        imports=_states(connection, study.id, "import"),
+        candidates_drawn=queries.last_draw(connection, study.id)[0],
+        live=live,
+        completed=_completed(connection, study.id) if is_compared else (),
+        history=history,
+        spent_s=spent_s,
+        begun_s=study.created_s,
+        tunings=_tunings(connection, study.id) if stage == Stage.TUNING else (),
+        combining=_states(connection, study.id, "ensemble"),
+        alike=_alike(connection, study),
+    )
+
+
+def _jobs(
+    connection: Connection, study_id: int, reports: Mapping[TaskName, JobReport]
+) -> tuple[Job, ...]:
+    rows = jobs.live_jobs(connection, study_id)
+    names = [TaskName(token=row.token, index=row.task) for row in rows]
+    return tuple(
+        Job(
+            number=row.id,
+            name=name,
+            handle=row.handle,
+            report=reports.get(name),
+            created_s=row.created_s,
+            restarts=row.restarts,
+            is_stopped=row.stopped_s is not None,
+        )
+        for row, name in zip(rows, names, strict=True)
+    )
+
+
+def _waiting(connection: Connection, study_id: int, plan: Plan) -> tuple[Waiting, ...]:
+    most = min(_MOST_WAITING, _WAITING_A_JOB * plan.max_jobs)
+    return tuple(
+        Waiting(
+            number=row.id,
+            expected_s=row.expected_s,
+            memory_gb=row.memory_gb,
+            needs_gpu=row.kind not in _WITHOUT_GPU,
+            memory_factor=row.memory_factor,
+            avoid=_nodes(row.avoid),
+        )
+        for row in queries.waiting_orders(connection, study_id, most)
+    )
+
+
+def _ended(connection: Connection, study_id: int, since_s: float) -> tuple[Ended, ...]:
+    return tuple(
+        Ended(
+            attempt=row.id,
+            order=row.order_id,
+            order_state=OrderState(row.order_state),
+            kind=row.kind,
+            trial=row.trial_id,
+            cause=Cause(row.cause),
+            had_started=row.started_s is not None,
+            is_latest=row.id == row.latest,
+            causes_before=_causes_before(connection, row, since_s),
+            is_task_open=row.job_ended_s is None and row.restarts == row.restart,
+            micro_batch=_micro_batch(connection, row),
+            memory_factor=row.memory_factor,
+            node=row.node,
+            failed_there_alone=_failed_there(connection, study_id, row, since_s),
+            detail=row.detail,
+            result=row.result or {},
+        )
+        for row in endings.ended_attempts(connection, study_id)
+    )
+
+
+_NOBODYS_FAULT = frozenset({Cause.PREEMPTED, Cause.TIMEOUT, Cause.NODE_FAILURE, Cause.LOST})
+
+
+def _causes_before(connection: Connection, row: AnyRow, since_s: float) -> tuple[Cause, ...]:
+    if row.cause in {Cause.COMPLETED, Cause.PAUSED}:
+        return ()
+    causes: list[Cause] = []
+    for before in endings.attempts_before(connection, row.id, row.order_id):
+        if before.first_step is not None and before.step > before.first_step:
+            causes = [cause for cause in causes if cause not in _NOBODYS_FAULT]
+        elif before.cause != Cause.ERROR or before.ended_s >= since_s:
+            causes.append(Cause(before.cause))
+    return tuple(causes)
+
+
+def _micro_batch(connection: Connection, row: AnyRow) -> int:
+    if row.cause != Cause.GPU_OUT_OF_MEMORY or row.trial_id is None:
+        return 1
+    return row.micro_batch or queries.batch_size(connection, row.trial_id)
+
+
+def _failed_there(
+    connection: Connection, study_id: int, row: AnyRow, since_s: float
+) -> tuple[int, ...]:
+    if row.cause != Cause.ERROR or not row.node:
+        return ()
+    return tuple(endings.failed_there_alone(connection, study_id, row.node, since_s))
+
+
+def _nodes(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
+
+
+def _alike(connection: Connection, study: AnyRow) -> str:
+    ends = endings.last_ends(connection, study.id, study.resumed_s, ALIKE)
+    words = {_last_line(row.detail) for row in ends}
+    errors = all(row.cause == Cause.ERROR for row in ends)
+    return words.pop() if len(ends) == ALIKE and errors and len(words) == 1 else ""
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2]
+
+
+def _states(connection: Connection, study_id: int, kind: str) -> tuple[OrderState, ...]:
+    rows = queries.orders_of_kind(connection, study_id, kind)
+    return tuple(OrderState(row.state) for row in rows)
+
+
+def _completed(connection: Connection, study_id: int) -> tuple[TrialView, ...]:
+    rows = queries.trials_of(connection, study_id, TrialState.COMPLETED)
+    return tuple(_trial(row) for row in rows if row.origin != Origin.TUNED)
+
+
+def _live(connection: Connection, study_id: int, plan: Plan) -> tuple[TrialView, ...]:
+    read = queries.lowest_trials if plan.policy == "halving" else queries.live_trials
+    return tuple(_trial(row) for row in read(connection, study_id))
+
+
+def _history(
+    connection: Connection,
+    study_id: int,
+    plan: Plan,
+    stage: Stage,
+    live: Sequence[TrialView],
+) -> tuple[tuple[TrialView, ...], float]:
+    """Return all trials of an asynchronous search and their seconds; none where no slot is free."""
+    in_hand = sum(trial.state != TrialState.PAUSED for trial in live)
+    if plan.policy == "halving" or stage != Stage.SEARCHING or in_hand >= plan.max_jobs:
+        return (), 0.0
+    scores: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    for row in queries.evaluations_at(connection, study_id, plan.rungs):
+        scores[row.trial].append((row.step, row.mean_iou))
+    rows = [row for row in queries.trials_of(connection, study_id) if row.origin != Origin.TUNED]
+    trials = tuple(
+        replace(
+            _trial(row),
+            cause=Cause(row.cause) if row.cause else None,
+            scores=tuple(scores[row.id]),
+        )
+        for row in rows
+    )
+    return trials, sum(row.train_s for row in rows)
+
+
+def _trial(row: AnyRow) -> TrialView:
+    return TrialView(
+        number=row.id,
+        candidate=row.candidate,
+        is_baseline=row.origin == Origin.BASELINE,
+        state=TrialState(row.state),
+        until_step=row.until_step,
+        score=row.score,
+    )
+
+
+def _tunings(connection: Connection, study_id: int) -> tuple[Tuning, ...]:
+    chosen = queries.decisions(connection, study_id, "survivors")[-1].facts["survivors"]
+    over = {TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
+    tunings = []
+    for survivor in chosen:
+        states = [TrialState(row.state) for row in queries.tuned(connection, study_id, survivor)]
+        unfinished = sum(state not in over for state in states)
+        tunings.append(Tuning(survivor=survivor, asked=len(states), unfinished=unfinished))
+    return tuple(tunings)

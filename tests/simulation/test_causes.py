@@ -1,0 +1,169 @@
+"""What follows from each cause, in a study whose cluster torments it."""
+
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from emsearch.execution.executor import Ending, Limits
+from emsearch.ledger import listings, queries
+from emsearch.ledger.rows import AnyRow
+from emsearch.records.trial import OVER, Cause, Stage, TrialState
+from tests.support.simulated import World
+from tests.support.studies import spec_of
+
+TRIAL = 5
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World.of(tmp_path)
+
+
+def state_of(world: World, trial: int = TRIAL) -> str:
+    return str(next(one.state for one in world.trials() if one.id == trial))
+
+
+def causes_of(world: World, trial: int = TRIAL) -> list[str]:
+    """Return how a trial's first order was tried: the causes of its attempts."""
+    attempts = world.attempts(trial)
+    return [str(one.cause) for one in attempts if one.order_id == attempts[0].order_id]
+
+
+def attempts_of(world: World, job: int) -> list[AnyRow]:
+    """Return the attempts of a job's trainings."""
+    attempts = (one for trial in world.trials() for one in world.attempts(trial.id))
+    return [one for one in attempts if one.job_id == job]
+
+
+def test_a_micro_batch_is_halved_and_stays_so(tmp_path: Path) -> None:
+    world = World.of(tmp_path, spec_of(training={"batch_size": 6}))
+    world.cluster.faults[TRIAL] = [Cause.GPU_OUT_OF_MEMORY] * 2
+    assert world.finish() == Stage.FINISHED
+    assert world.cluster.micro_batches[TRIAL][:3] == [None, 3, 2]
+    assert set(world.cluster.micro_batches[TRIAL][3:]) <= {2}  # on the next rungs, too
+    assert state_of(world) in {TrialState.COMPLETED, TrialState.STOPPED}
+
+
+def test_a_network_that_fits_at_no_micro_batch_is_too_large(world: World) -> None:
+    world.cluster.faults[TRIAL] = [Cause.GPU_OUT_OF_MEMORY] * 9
+    world.finish()
+    trial = next(one for one in world.trials() if one.id == TRIAL)
+    assert trial.state == TrialState.FAILED
+    assert trial.cause == Cause.GPU_OUT_OF_MEMORY
+    assert trial.detail.startswith("too large for the device, even a patch at a time")
+    assert world.cluster.micro_batches[TRIAL] == [None, 1]
+
+
+def test_the_host_gives_more_memory_once(world: World) -> None:
+    world.cluster.faults[TRIAL] = [Cause.HOST_OUT_OF_MEMORY]
+    world.cluster.faults[TRIAL + 1] = [Cause.HOST_OUT_OF_MEMORY] * 2
+    world.finish()
+    assert causes_of(world)[0] == Cause.HOST_OUT_OF_MEMORY
+    assert state_of(world) in {TrialState.COMPLETED, TrialState.STOPPED}
+    assert {one.memory_factor for one in world.cluster.submissions} == {1.0, 2.0}
+    assert state_of(world, TRIAL + 1) == TrialState.FAILED
+
+
+def test_an_error_is_tried_once_more_on_another_node(world: World) -> None:
+    world.cluster.faults[TRIAL] = [Cause.ERROR]
+    world.finish()
+    first, second = world.attempts(TRIAL)[:2]
+    assert first.cause == Cause.ERROR
+    assert first.node != second.node
+    assert any(one.exclude == (first.node,) for one in world.cluster.submissions)
+
+
+def test_a_node_on_which_three_candidates_failed_and_nowhere_else_gets_no_more(
+    tmp_path: Path,
+) -> None:
+    world = World.of(tmp_path, spec_of(search={"candidates": 12}, cluster={"max_jobs": 4}))
+    world.cluster.bad_nodes = {"cn2"}
+    assert world.finish() == Stage.FINISHED
+    assert world.study().excluded == "cn2"
+    with world.ledger.reading() as connection:
+        (decision,) = queries.decisions(connection, 1, "exclude")
+    assert decision.facts["node"] == "cn2"
+    assert len(decision.facts["candidates"]) == 3
+    assert {one.state for one in world.trials()} <= {TrialState.COMPLETED, TrialState.STOPPED}
+
+
+def test_candidates_that_fail_everywhere_exclude_no_node(world: World) -> None:
+    for trial in (4, 6, 8, 10):
+        world.cluster.faults[trial] = [Cause.ERROR] * 2
+    world.finish()
+    assert world.study().excluded == ""
+
+
+def test_a_task_that_the_cluster_puts_back_is_a_new_attempt_of_the_same_job(world: World) -> None:
+    world.until(Stage.SEARCHING)
+    world.cluster.tick(Random(0), preempt=1.0)
+    world.settle()
+    (job, *_) = world.jobs()
+    assert job.restarts == 1
+    assert world.finish() == Stage.FINISHED
+    restarted = attempts_of(world, job.id)
+    assert [(one.restart, one.cause) for one in restarted] == [
+        (0, Cause.PREEMPTED),
+        (1, restarted[1].cause),
+    ]
+    assert restarted[1].cause in {Cause.COMPLETED, Cause.PAUSED}
+    assert restarted[1].generation == restarted[0].id
+
+
+def test_what_a_restarted_task_says_counts_before_the_cluster_tells(world: World) -> None:
+    world.until(Stage.SEARCHING)
+    world.cluster.tick(Random(0), preempt=1.0)
+    world.cluster.tick(Random(0))  # restarted, trained, and over: all between two questions
+    world.settle()
+    assert world.finish() == Stage.FINISHED
+    assert {one.state for one in world.trials()} <= set(OVER)
+    counted = Counter((trial, end) for trial, _, end in world.cluster.trained)
+    assert set(counted.values()) == {1}
+
+
+def test_an_attempt_cancelled_from_outside_is_told_as_that(world: World) -> None:
+    world.until(Stage.SEARCHING)
+    job = world.jobs()[0]
+    name = next(name for name in world.cluster.tasks if name.token == job.token)
+    world.cluster.tasks[name].gone = Ending(cause=Cause.CANCELLED, node="cn1", detail="by 1000")
+    world.settle()
+    assert [one.cause for one in attempts_of(world, job.id)] == [Cause.CANCELLED]
+    assert world.finish() == Stage.FINISHED
+
+
+def test_a_cluster_that_does_not_answer_fails_and_resubmits_nothing(world: World) -> None:
+    world.until(Stage.SEARCHING)
+    before = {job.token for job in world.jobs()}
+    world.cluster.is_silent = True
+    world.settle()
+    assert {job.token for job in world.jobs()} == before
+    world.cluster.is_silent = False
+    assert world.finish() == Stage.FINISHED
+    counted = Counter((trial, end) for trial, _, end in world.cluster.trained)
+    assert set(counted.values()) == {1}
+
+
+def test_a_refused_submission_waits_and_says_why(tmp_path: Path) -> None:
+    world = World.of(tmp_path, limits=Limits(max_array=2, max_submitted=4), others=4)
+    for _ in range(5):
+        world.coordinator.cycle()
+    assert "QOS policy" in world.study().waits_why
+    assert world.jobs() == []
+    assert world.cluster.submissions == []
+    world.cluster.others = 0
+    world.coordinator._actor.window._clock = lambda: 1e12  # the back-off is over
+    assert world.finish() == Stage.FINISHED
+    assert world.study().waits_why == ""
+    with world.ledger.reading() as connection:
+        causes = listings.counts(connection, 1)["causes"]
+    assert set(causes) == {Cause.COMPLETED, Cause.PAUSED}  # a refusal is no attempt
+
+
+def test_a_window_rolls_within_what_the_cluster_allows(tmp_path: Path) -> None:
+    spec = spec_of(search={"candidates": 30}, cluster={"max_jobs": 1000})
+    world = World.of(tmp_path, spec, limits=Limits(max_array=5, max_submitted=10))
+    assert world.finish() == Stage.FINISHED
+    assert world.cluster.most_at_once == 10
+    assert max(one.tasks for one in world.cluster.submissions) == 5
