@@ -69,6 +69,7 @@ learning_rate = 3e-3
 augmentation = 0.5
 evaluations = 1
 [search]
+policy = "halving"
 candidates = {networks}
 repeats = 1
 rungs = [{steps}]

@@ -12,6 +12,7 @@ from rich.table import Table
 from emsearch.cli.progress import clock
 from emsearch.coordinator.forecast import Forecast, forecast
 from emsearch.records.score import Split
+from emsearch.records.sections import SearchSection
 from emsearch.records.spec import StudySpec
 from emsearch.volumes.check import VolumeReport, check_dataset
 from emsearch.volumes.forecast import forecast_sampling
@@ -120,6 +121,12 @@ def _classes(volumes: Sequence[VolumeReport], drawn: Drawn, classes: tuple[str, 
     return table
 
 
+def _searched(search: SearchSection) -> str:
+    if search.policy == "halving":
+        return f"{search.candidates} random trees × {search.repeats} seeds"
+    return f"{search.trainings} trainings as the policy {search.policy} chooses"
+
+
 def _forecast(spec: StudySpec, taken: Forecast) -> Table:
     table = Table(title="\nForecast", title_justify="left", box=None, show_header=False)
     table.add_column(style="dim")
@@ -128,7 +135,7 @@ def _forecast(spec: StudySpec, taken: Forecast) -> Table:
     fast, middle, slow = taken.step_s
     search, tune = spec.search, spec.tune
     rows = {
-        "trials": f"{taken.trials}: {search.candidates} random trees × {search.repeats} seeds, "
+        "trials": f"{taken.trials}: {_searched(search)}, "
         f"the baseline, {tune.survivors} × {tune.trials} recipes",
         "parameters": f"{least:,} to {most:,}, median {median:,}",
         "seconds a step": f"{fast:.3g} to {slow:.3g}, median {middle:.3g}",

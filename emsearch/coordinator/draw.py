@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -12,17 +13,20 @@ from sqlalchemy import Connection
 from emsearch.coordinator.actions import Try
 from emsearch.errors import SpecError
 from emsearch.ledger import changes, queries, searches
+from emsearch.ledger.rows import AnyRow, Rows
 from emsearch.records.candidate import Candidate, Origin, Recipe
 from emsearch.records.chance import seed_of
 from emsearch.records.spec import StudySpec
-from emsearch.records.trial import TrialState
+from emsearch.records.trial import OVER, TrialState
 from emsearch.trees.arithmetic import Limits, Target, describe
 from emsearch.trees.baseline import baseline
+from emsearch.trees.fit import find_misfit
 from emsearch.trees.mutate import cross, mutate
 from emsearch.trees.node import Tree
 from emsearch.trees.sample import draw_new
 from emsearch.trees.space import make_space
-from emsearch.tuning.optuna_tuner import Tried, ask
+from emsearch.tuning.optuna_tuner import Tried, Tuner
+from emsearch.tuning.space import Shape, shapes_near
 
 __all__ = ["Drawing", "limits_of", "target_of"]
 
@@ -62,6 +66,7 @@ class Drawing:
         self._target = target_of(spec)
         self._limits = limits_of(spec)
         self._space = make_space(spec.space.families, spec.space.ranges)
+        self._tuners: dict[int, Tuner] = {}
 
     def draw(self, connection: Connection, count: int) -> None:
         """Add `count` random candidates that are new to the study, and the baseline if missing."""
@@ -154,19 +159,8 @@ class Drawing:
     def tune(self, connection: Connection, survivor: int, count: int) -> None:
         """Add `count` candidates with a survivor's tree and recipes that the tuner asks for."""
         row = queries.candidates(connection, self._study, survivor)[0]
-        base = _RECIPE.validate_python(row.recipe)
-        own = [
-            trial.score
-            for trial in queries.trials_of(connection, self._study, TrialState.COMPLETED)
-            if trial.candidate == survivor
-        ]
         rows = queries.tuned(connection, self._study, survivor)
-        tried = [Tried(recipe=base, score=sum(own) / len(own))]
-        tried += [
-            Tried(recipe=_RECIPE.validate_python(one.recipe), score=one.score) for one in rows
-        ]
-        seed = seed_of(self._spec.study.seed, row.digest, "tune")
-        recipes = ask(base, tried, count, seed)
+        recipes = self._tuner(connection, row, rows).ask(count)
         first = self._first_tuned(connection, survivor) + len(rows)
         tree = Tree.from_dict(row.structure)
         for place, recipe in enumerate(recipes):
@@ -178,6 +172,46 @@ class Drawing:
                 parent=survivor,
             )
             self._add(connection, candidate, None)
+
+    def _tuner(self, connection: Connection, row: AnyRow, rows: Rows) -> Tuner:
+        """Return a survivor's tuner, told all that is known by now; it is built where none is."""
+        tried = [
+            Tried(
+                recipe=_RECIPE.validate_python(one.recipe),
+                score=one.score if one.state == TrialState.COMPLETED else None,
+                is_under_way=TrialState(one.state) not in OVER,
+            )
+            for one in rows
+        ]
+        tuner = self._tuners.get(row.number)
+        if tuner is not None:
+            for one in tried:
+                tuner.tell(one)
+            return tuner
+        base = _RECIPE.validate_python(row.recipe)
+        own = [
+            trial.score
+            for trial in queries.trials_of(connection, self._study, TrialState.COMPLETED)
+            if trial.candidate == row.number
+        ]
+        tuner = Tuner(
+            base,
+            [Tried(recipe=base, score=sum(own) / len(own)), *tried],
+            seed=seed_of(self._spec.study.seed, row.digest, "tune"),
+            shapes=self._shapes(Tree.from_dict(row.structure), base),
+        )
+        self._tuners[row.number] = tuner
+        return tuner
+
+    def _shapes(self, tree: Tree, base: Recipe) -> list[Shape]:
+        """Return the batches and patches near the survivor's own that its tree and memory allow."""
+        plan = tree.plan()
+        fitting = []
+        for shape in shapes_near(base):
+            target = replace(self._target, batch_size=shape[0], patch_zyx=shape[1:])
+            if find_misfit(plan, target, self._limits) is None:
+                fitting.append(shape)
+        return fitting
 
     def carry_on(self, connection: Connection, trial: int, step: int, until_step: int) -> None:
         """Send a paused trial on to the next rung."""

@@ -91,18 +91,18 @@ class _Costs:
 
     def trials(self) -> int:
         search, tune = self._spec.search, self._spec.tune
-        return self._baselines() + search.candidates * search.repeats + tune.survivors * tune.trials
+        return self._baselines() + search.trainings + tune.survivors * tune.trials
 
     def baseline(self, facts: Facts) -> float:
         return self._baselines() * self._training(facts, 0, self._spec.search.rungs[-1])
 
     def search(self, facts: Sequence[Facts]) -> float:
         search = self._spec.search
-        candidates, first, total = search.candidates, 0, 0.0
+        trainings, first, total = search.trainings, 0, 0.0
         for rung in search.rungs:
             each = fmean(self._training(one, first, rung) for one in facts)
-            total += candidates * search.repeats * each
-            candidates, first = ceil(candidates * search.keep), rung
+            total += trainings * each
+            trainings, first = ceil(trainings * search.keep), rung
         return total
 
     def tune(self, facts: Sequence[Facts]) -> float:
@@ -118,7 +118,7 @@ class _Costs:
     def disk_bytes(self, facts: Sequence[Facts]) -> float:
         search = self._spec.search
         weights = fmean(one.parameters for one in facts) * _BYTES
-        paused = search.candidates * search.repeats if len(search.rungs) > 1 else 0
+        paused = search.trainings if len(search.rungs) > 1 else 0
         copies = (paused + self._spec.cluster.max_jobs) * _CHECKPOINT_COPIES + self.trials()
         volumes = sum(2 * prod(shape) for shape in self._shapes)
         return weights * copies + volumes

@@ -7,7 +7,8 @@ is spent, the finalists get their seeds, and the search is over.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -29,40 +30,42 @@ _FAILED = frozenset({Cause.COLLAPSED, Cause.DIVERGED})
 _IN_HAND = frozenset({TrialState.WAITING, TrialState.RUNNING})
 _PARENTS_FROM = 8  # candidates that have scored before any is bred
 _POPULATION, _TOURNAMENT = 20, 5
+_CROSSED = 0.25  # part of the bred candidates that has two parents
 _TOLD = 5  # leaders that a recorded decision names
 
 
 def search(view: View) -> list[Action] | None:
     """Return what to do with the free slots; None when the search is over."""
     trials = [trial for trial in view.history if not trial.is_baseline]
-    room = view.plan.max_jobs - sum(trial.state in _IN_HAND for trial in view.live)
-    spent = _is_spent(view, trials)
-    actions: list[Action] = list(_promotions(view, trials, spent=spent)[: max(room, 0)])
-    room -= len(actions)
-    if not spent:
-        return actions + _trials(view, trials, room)
+    room = max(view.plan.max_jobs - sum(trial.state in _IN_HAND for trial in view.live), 0)
+    is_late, is_full = _is_late(view), len(trials) >= view.plan.trials
+    promotions = _promotions(view, trials, is_spent=is_late or is_full)
+    if is_late:  # no more than what gives the study a network at all
+        has_one = any(view.plan.rungs[-1] in dict(trial.scores) for trial in trials)
+        is_busy = any(trial.state in _IN_HAND for trial in trials)
+        promotions = [] if has_one or is_busy else promotions[:1]
+    actions: list[Action] = list(promotions[:room])
+    if not is_late and not is_full:
+        return actions + _trials(view, trials, room - len(actions))
     if actions or any(trial.state in _IN_HAND for trial in trials):
         return actions
     if left := [trial for trial in trials if trial.state == TrialState.PAUSED]:
         return [_stop(left)]
-    finals = _finals(view, trials)
-    if finals:
-        return finals[: max(room, 0)]
+    if finals := _finals(view, trials):
+        return finals[:room]
     return [] if view.live else None
 
 
-def _is_spent(view: View, trials: Sequence[TrialView]) -> bool:
+def _is_late(view: View) -> bool:
+    """Return whether the hours that the study may take are over."""
     plan = view.plan
-    hours = view.spent_s / 3600
-    elapsed = (view.now_s - view.begun_s) / 3600
-    return (
-        len(trials) >= plan.trials
-        or (plan.gpu_hours is not None and hours >= plan.gpu_hours)
-        or (plan.wall_hours is not None and elapsed >= plan.wall_hours)
+    hours, elapsed = view.spent_s / 3600, (view.now_s - view.begun_s) / 3600
+    return (plan.gpu_hours is not None and hours >= plan.gpu_hours) or (
+        plan.wall_hours is not None and elapsed >= plan.wall_hours
     )
 
 
-def _promotions(view: View, trials: Sequence[TrialView], *, spent: bool) -> list[Promote]:
+def _promotions(view: View, trials: Sequence[TrialView], *, is_spent: bool) -> list[Promote]:
     """Return who goes on from each rung, the highest first: the better part of all who were there.
 
     Asynchronous successive halving; candidates are compared by their posterior, not their luck.
@@ -73,7 +76,7 @@ def _promotions(view: View, trials: Sequence[TrialView], *, spent: bool) -> list
         there = [trial for trial in trials if rung in dict(trial.scores)]
         ranked = rank(_results(there, rung), view.plan.goal)
         places = math.floor(len(ranked) * view.plan.keep)
-        places = max(places, 1) if spent else places
+        places = max(places, 1) if is_spent else places
         for one in ranked[:places]:
             go_on = tuple(
                 trial.number
@@ -99,35 +102,37 @@ def _stop(left: Sequence[TrialView]) -> Promote:
 
 def _trials(view: View, trials: Sequence[TrialView], room: int) -> list[Action]:
     """Return trainings for the free slots, each chosen as if those before it were under way."""
-    room = min(room, view.plan.trials - len(trials))
-    tries: list[Action] = []
-    numbers = sorted({trial.candidate for trial in trials})
     value = _values(view, trials)
-    counts = Counter(trial.candidate for trial in trials)
-    under_way = Counter(t.candidate for t in trials if t.number not in value and not _is_dead(t))
+    numbers = sorted({trial.candidate for trial in trials})
+    place = {number: at for at, number in enumerate(numbers)}
+    counts: Counter[int | None] = Counter(trial.candidate for trial in trials)
+    under_way: Counter[int | None] = Counter(
+        t.candidate for t in trials if t.number not in value and not _is_dead(t)
+    )
     too_large = {t.candidate for t in trials if t.cause == Cause.GPU_OUT_OF_MEMORY}
-    for place in range(room):
+    ranked = _ranking(view, value)
+    candidate_ST = np.array([[place[c] for c, _ in value.values()]], dtype=np.int64)
+    score_ST = np.array([[score for _, score in value.values()]], dtype=np.float64)
+    fresh = 0
+    tries: list[Action] = []
+    for begun in range(len(trials), min(len(trials) + room, view.plan.trials)):
+        seeds = [0 if n in too_large else MOST_SEEDS - counts[n] for n in numbers]
         record = Record(
-            candidate_ST=np.array([[numbers.index(c) for c, _ in value.values()]], dtype=np.int64),
-            score_ST=np.array([[score for _, score in value.values()]], dtype=np.float64),
+            candidate_ST=candidate_ST,
+            score_ST=score_ST,
             known_S=np.array([len(numbers)]),
-            room_SA=np.array(
-                [[0 if n in too_large else MOST_SEEDS - counts[n] for n in numbers] or [0]]
-            ),
+            room_SA=np.array([seeds or [0]]),
             unseen_S=np.array([np.inf]),
-            remaining=view.plan.trials - len(trials) - place,
+            remaining=view.plan.trials - begun,
             under_way_SA=np.array([[under_way[n] for n in numbers] or [0]]),
         )
-        chance = seed_of(view.plan.seed, "policy", len(trials) + place)
-        chosen = _chosen(view, record, chance)
-        if chosen == NEW:
-            fresh = sum(isinstance(one, Try) and one.candidate is None for one in tries)
-            tries.append(_new(view, trials, len(numbers) + fresh))
-            continue
-        candidate = numbers[chosen]
-        under_way[candidate] += 1
-        counts[candidate] += 1
-        tries.append(_seed(view, candidate, len(trials), view.plan.rungs[0]))
+        chosen = _chosen(view, record, seed_of(view.plan.seed, "policy", begun))
+        number = None if chosen == NEW else numbers[chosen]
+        parents = _parents(view, ranked, len(numbers) + fresh) if number is None else ()
+        fresh += number is None
+        under_way[number] += 1
+        counts[number] += 1
+        tries.append(_try(view, number, len(trials), ranked, parents))
     return tries
 
 
@@ -137,32 +142,34 @@ def _chosen(view: View, record: Record, chance: int) -> int:
     return int(policy_named(view.plan.policy)(record, np.random.default_rng(chance))[0])
 
 
-def _seed(view: View, candidate: int, trainings: int, until_step: int) -> Try:
-    means = _told(_ranking(view))
-    return Try(candidate=candidate, until_step=until_step, trainings=trainings, means=means)
-
-
-def _new(view: View, trials: Sequence[TrialView], number: int) -> Try:
-    """Return the order for a new candidate: by turns drawn and bred, or as evolution breeds."""
-    ranked = [one for one in _ranking(view) if one.candidate]
-    by_number = {one.candidate: one.value for one in ranked}
-    chance = Random(seed_of(view.plan.seed, "parents", number))
-    enough = len(ranked) >= (_POPULATION if view.plan.policy == "evolution" else _PARENTS_FROM)
-    breeds = {"evolution": True, "default": number % 2 == 1}.get(view.plan.policy, False)
-    parents: tuple[int, ...] = ()
-    if enough and breeds:
-        crowd = sorted(by_number)
-        if view.plan.policy == "evolution":
-            crowd = crowd[-_POPULATION:]  # the oldest die, however good they were
-        pairs = 2 if view.plan.policy == "default" and chance.random() < 0.25 else 1
-        parents = tuple(_winner(crowd, by_number, chance) for _ in range(pairs))
+def _try(
+    view: View,
+    candidate: int | None,
+    trainings: int,
+    ranked: Sequence[Ranked],
+    parents: tuple[int, ...] = (),
+) -> Try:
     return Try(
-        candidate=None,
-        parents=tuple(dict.fromkeys(parents)),
+        candidate=candidate,
+        parents=parents,
         until_step=view.plan.rungs[0],
-        trainings=len(trials),
+        trainings=trainings,
         means=_told(ranked),
     )
+
+
+def _parents(view: View, ranked: Sequence[Ranked], number: int) -> tuple[int, ...]:
+    """Return whom a new candidate is bred from: by turns nobody and somebody, or as evolution."""
+    evolves = view.plan.policy == "evolution"
+    breeds = evolves or (view.plan.policy == "default" and number % 2 == 1)
+    if not breeds or len(ranked) < (_POPULATION if evolves else _PARENTS_FROM):
+        return ()
+    value = {one.candidate: one.value for one in ranked}
+    chance = Random(seed_of(view.plan.seed, "parents", number))
+    # In evolution the oldest die, however good they were.
+    crowd = sorted(value)[-_POPULATION:] if evolves else sorted(value)
+    pairs = 2 if not evolves and chance.random() < _CROSSED else 1
+    return tuple(dict.fromkeys(_winner(crowd, value, chance) for _ in range(pairs)))
 
 
 def _winner(crowd: Sequence[int], value: dict[int, float], chance: Random) -> int:
@@ -177,7 +184,7 @@ def _finals(view: View, trials: Sequence[TrialView]) -> list[Action]:
     # Those of the budget's trainings decide, so that the choice stays while the last seeds run.
     ranked = rank(_results(_budgeted(view, trials), horizon), view.plan.goal)
     return [
-        _seed(view, one.candidate, len(trials), horizon)
+        replace(_try(view, one.candidate, len(trials), ranked), until_step=horizon)
         for one in ranked[: view.plan.finalists]
         for _ in range(FINALIST_SEEDS - full[one.candidate])
     ]
@@ -187,11 +194,10 @@ def _budgeted(view: View, trials: Sequence[TrialView]) -> Sequence[TrialView]:
     return sorted(trials, key=lambda trial: trial.number)[: view.plan.trials]
 
 
-def _ranking(view: View) -> list[Ranked]:
+def _ranking(view: View, value: Mapping[int, tuple[int, float]]) -> list[Ranked]:
     """Return all candidates ranked by what is known, lower rungs counting as far as they tell."""
-    trials = [trial for trial in view.history if not trial.is_baseline]
     by_candidate: dict[int, list[float]] = {}
-    for candidate, score in _values(view, trials).values():
+    for candidate, score in value.values():
         by_candidate.setdefault(candidate, []).append(score)
     results = [Result(candidate=c, scores=tuple(them)) for c, them in by_candidate.items()]
     return rank(results, view.plan.goal)

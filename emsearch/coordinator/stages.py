@@ -86,6 +86,8 @@ def _results(trials: Iterable[TrialView]) -> list[Result]:
 def _tuning(view: View) -> list[Action]:
     """Ask for the next batch of a survivor when its last one is in, so that order is no matter."""
     plan = view.plan
+    if plan.policy != "halving":
+        return _ahead(view)
     asks: list[Action] = [
         Ask(survivor=one.survivor, count=min(plan.tune_batch, plan.tune_trials - one.asked))
         for one in view.tunings
@@ -94,6 +96,20 @@ def _tuning(view: View) -> list[Action]:
     if asks or any(one.unfinished for one in view.tunings):
         return asks
     return [Advance(stage=Stage.COMBINING)]
+
+
+def _ahead(view: View) -> list[Action]:
+    """Ask before a slot is free, so that none waits for the tuner; who has fewest recipes first."""
+    plan = view.plan
+    unfinished = sum(one.unfinished for one in view.tunings)
+    lacking = [one for one in view.tunings if one.asked < plan.tune_trials]
+    room = plan.max_jobs + plan.tune_batch - unfinished
+    if lacking and room > 0:
+        one = min(lacking, key=lambda one: (one.asked, one.survivor))
+        return [
+            Ask(survivor=one.survivor, count=min(plan.tune_batch, plan.tune_trials - one.asked))
+        ]
+    return [] if lacking or unfinished else [Advance(stage=Stage.COMBINING)]
 
 
 def _combining(view: View) -> list[Action]:

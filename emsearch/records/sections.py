@@ -211,7 +211,7 @@ class SearchSection(Section):
     """Part of the candidates that goes on from a rung."""
     policy: Annotated[
         str, Field(pattern=r"^(halving|default|random|evolution|repeats[1-9]\d?)$")
-    ] = "halving"
+    ] = "default"
     """What trainings are spent on: `halving` compares all candidates at each rung at once, and its
     results do not depend on the number of jobs; `default` chooses for each free slot between a new
     candidate, one more seed and more training; `random`, `repeatsN` and `evolution` are honest

@@ -1,15 +1,20 @@
 """What tuning tried for each survivor, and what came of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
 from emsearch.ledger import listings, queries
+from emsearch.records.candidate import Recipe
 from emsearch.records.trial import TrialState
+from emsearch.tuning.optuna_tuner import Tried, Tuner
 
 __all__ = ["TunedLine", "TunedTable", "tuned_tables"]
+
+_RECIPE = TypeAdapter(Recipe)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +36,8 @@ class TunedTable:
     """Mean of the survivor's own seeds."""
     lines: tuple[TunedLine, ...]
     """Best first."""
+    importances: Mapping[str, float]
+    """How much each part of the recipe mattered, most first; empty where too few are scored."""
 
 
 def tuned_tables(connection: Connection, study_id: int) -> tuple[TunedTable, ...]:
@@ -54,4 +61,15 @@ def _tuned_table(connection: Connection, study_id: int, survivor: int) -> TunedT
         for one in queries.tuned(connection, study_id, survivor)
     ]
     lines.sort(key=lambda one: (one.score is None, -(one.score or 0.0), one.candidate))
-    return TunedTable(survivor=survivor, score=fmean(known) if known else None, lines=tuple(lines))
+    return TunedTable(
+        survivor=survivor,
+        score=fmean(known) if known else None,
+        lines=tuple(lines),
+        importances=_importances(_RECIPE.validate_python(row.recipe), lines),
+    )
+
+
+def _importances(base: Recipe, lines: Sequence[TunedLine]) -> Mapping[str, float]:
+    tried = [Tried(recipe=_RECIPE.validate_python(one.recipe), score=one.score) for one in lines]
+    shapes = [(one.recipe.batch_size, *one.recipe.patch_zyx) for one in tried]
+    return Tuner(base, tried, seed=0, shapes=shapes).importances()

@@ -1,24 +1,34 @@
-"""Recipes from Optuna, held in memory and rebuilt from what is known at every call."""
+"""Recipes from Optuna, in memory: built once from what is known, then told what came of each.
+
+A tuner that was told one by one equals one that is rebuilt from the ledger: what it asks for
+depends on what is known, in the order of asking, and on the seed alone.
+"""
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
 
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState as OptunaState
 
 from emsearch.records.candidate import Recipe
 from emsearch.records.chance import seed_of
+from emsearch.tuning.space import Shape, params_of, recipe_of, space_near
 
-__all__ = ["Tried", "ask"]
+__all__ = ["Fate", "Tried", "Tuner", "ask"]
 
 _STARTUP = 4  # recipes drawn at random before the model of what is good is trusted
-_SHARES = {
-    "dice_weight": FloatDistribution(0.0, 1.0),
-    "class_balance": FloatDistribution(0.0, 0.5),
-    "augmentation": FloatDistribution(0.0, 2.0),
-}
+_FEWEST = 8  # results, for importances to mean anything
+
+
+class Fate(StrEnum):
+    """What came of a recipe."""
+
+    SCORED = "scored"
+    FAILED = "failed"
+    UNDER_WAY = "under way"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,45 +37,103 @@ class Tried:
 
     recipe: Recipe
     score: float | None
-    """None where the training failed."""
+    """None where the training failed, or is under way."""
+    is_under_way: bool = False
+
+    @property
+    def fate(self) -> Fate:
+        """What came of it."""
+        if self.is_under_way:
+            return Fate.UNDER_WAY
+        return Fate.FAILED if self.score is None else Fate.SCORED
 
 
-def ask(base: Recipe, tried: Sequence[Tried], count: int, seed: int) -> list[Recipe]:
-    """Return `count` recipes to try near `base`; they depend on the arguments alone.
+class Tuner:
+    """Chooses recipes for one survivor."""
 
-    The first of `tried` is the survivor's own. The learning rate is sought within a factor of four
-    of `base`, the weight decay within a factor of thirty; what the tuner does not set stays.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    space = _space(base)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(
+    def __init__(
+        self, base: Recipe, tried: Sequence[Tried] = (), *, seed: int, shapes: Sequence[Shape] = ()
+    ) -> None:
+        """Take in what was tried before; recipes that the space does not hold are left out.
+
+        The first of `tried` is the survivor's own recipe. Learning rates are sought within a factor
+        of four of `base`, weight decays within a factor of thirty.
+        """
+        self._base = base
+        self._seed = seed
+        self._space = space_near(base, shapes)
+        self._under_way: dict[Recipe, int] = {}
+        with _quietly():
+            self._study = optuna.create_study(direction="maximize")
+            told = [trial for one in tried if (trial := self._frozen(one)) is not None]
+            self._study.add_trials(told)
+        for trial in self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,)):
+            self._under_way[recipe_of(base, trial.params)] = trial.number
+
+    def ask(self, count: int) -> list[Recipe]:
+        """Return `count` recipes, which count as under way until they are told."""
+        recipes = []
+        with _quietly():
+            for _ in range(count):
+                self._study.sampler = self._sampler()
+                trial = self._study.ask(self._space)
+                recipe = recipe_of(self._base, trial.params)
+                self._under_way[recipe] = trial.number
+                recipes.append(recipe)
+        return recipes
+
+    def tell(self, one: Tried) -> None:
+        """Take in what came of a recipe; one that is told already changes nothing."""
+        number = self._under_way.get(one.recipe)
+        if one.fate == Fate.UNDER_WAY or number is None:
+            return
+        del self._under_way[one.recipe]
+        state = OptunaState.FAIL if one.fate == Fate.FAILED else OptunaState.COMPLETE
+        with _quietly():
+            self._study.tell(number, one.score, state=state)
+
+    def importances(self) -> dict[str, float]:
+        """Return how much each parameter mattered, most first; empty where too little is known."""
+        scored = self._study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
+        if len(scored) < _FEWEST or len({trial.value for trial in scored}) < 2:
+            return {}
+        with _quietly():
+            found = optuna.importance.get_param_importances(self._study)
+        return {str(name): float(share) for name, share in found.items()}
+
+    def _sampler(self) -> optuna.samplers.TPESampler:
+        known = len(self._study.get_trials(deepcopy=False))
+        return optuna.samplers.TPESampler(
             multivariate=True,
             group=True,
             constant_liar=True,
             n_startup_trials=_STARTUP,
-            seed=seed_of(seed, len(tried)) % 2**32,
+            seed=seed_of(self._seed, known) % 2**32,
         )
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.add_trials([_told(one, space) for one in tried])
-    return [replace(base, **study.ask(space).params) for _ in range(count)]
+
+    def _frozen(self, one: Tried) -> optuna.trial.FrozenTrial | None:
+        params = params_of(one.recipe, self._space)
+        if params is None:
+            return None
+        state = {
+            Fate.SCORED: OptunaState.COMPLETE,
+            Fate.FAILED: OptunaState.FAIL,
+            Fate.UNDER_WAY: OptunaState.RUNNING,
+        }[one.fate]
+        value = one.score if state == OptunaState.COMPLETE else None
+        return optuna.trial.create_trial(
+            state=state, value=value, params=params, distributions=self._space
+        )
 
 
-def _space(base: Recipe) -> dict[str, BaseDistribution]:
-    rate, decay = base.learning_rate, max(base.weight_decay, 1e-6)
-    return {
-        "learning_rate": FloatDistribution(rate / 4, rate * 4, log=True),
-        "weight_decay": FloatDistribution(decay / 30, decay * 30, log=True),
-        **_SHARES,
-    }
+def ask(base: Recipe, tried: Sequence[Tried], count: int, seed: int) -> list[Recipe]:
+    """Return `count` recipes to try near `base`; they depend on the arguments alone."""
+    return Tuner(base, tried, seed=seed).ask(count)
 
 
-def _told(one: Tried, space: dict[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
-    failed = one.score is None
-    return optuna.trial.create_trial(
-        state=OptunaState.FAIL if failed else OptunaState.COMPLETE,
-        value=one.score,
-        params={name: getattr(one.recipe, name) for name in space},
-        distributions=space,
-    )
+@contextmanager
+def _quietly() -> Iterator[None]:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield

@@ -9,6 +9,7 @@ import pytest
 
 from emsearch.ranking.policy import policy_named
 from experiments.replay.curves import read_curves, stops
+from experiments.replay.made import KINDS, made, write
 from experiments.replay.plot import draw
 from experiments.replay.replay import main, replay
 from experiments.replay.tables import Table, read_table
@@ -68,6 +69,14 @@ def test_a_whole_table_can_be_trained_and_then_nothing_is_missed(policy: str) ->
     best, _, _, architectures = replay(table, policy_named(policy), 24, 5, seed=1).T
     assert best == pytest.approx(table.score_AK.max())
     assert architectures == pytest.approx(12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_made_tables_are_read_back(kind: str, tmp_path: Path) -> None:
+    score_AK = made(kind, 1.0, 5, np.random.default_rng(1))
+    write(tmp_path / "made.csv", score_AK)
+    assert read_table(tmp_path / "made.csv").score_AK == pytest.approx(score_AK, abs=1e-4)
+    assert (score_AK < 0.1).any() == (kind == "collapsing")
 
 
 def test_an_unknown_policy_is_refused(table: Path, capsys: pytest.CaptureFixture[str]) -> None:

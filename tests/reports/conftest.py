@@ -47,6 +47,7 @@ validation = "14:16"
 test = "16:20"
 
 [search]
+policy = "halving"
 candidates = 16
 repeats = 2
 rungs = [100, 400]

@@ -37,6 +37,7 @@ batch_size = 2
 learning_rate = 3e-3
 checkpoint_every_s = 0.05
 [search]
+policy = "halving"
 candidates = 3
 repeats = 1
 rungs = [8, 24]

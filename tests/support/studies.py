@@ -25,6 +25,7 @@ max_parameters = 60000
 patch_zyx = [1, 64, 64]
 batch_size = 2
 [search]
+policy = "halving"
 candidates = 6
 repeats = 2
 rungs = [10, 20, 40]
