@@ -22,7 +22,7 @@ def ledger(database: URL) -> Ledger:
     with ledger.writing(lease) as connection:
         for number in range(300):
             connection.execute(
-                text("INSERT INTO jobs (study_id, token, created_s, gpus) VALUES (1, :t, 0.5, 0)"),
+                text("INSERT INTO jobs (study_id, token, task, created_s, gpus) VALUES (1, :t, 0, 0.5, 0)"),
                 {"t": f"job-{number}"},
             )
     return ledger
