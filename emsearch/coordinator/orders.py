@@ -15,13 +15,13 @@ from emsearch.records.candidate import Origin, Recipe
 from emsearch.records.dataset import Dataset, VolumeRecord
 from emsearch.records.job import Entry, JobFile
 from emsearch.records.order import (
-    TASKS,
     EnsembleOrder,
     ImportOrder,
     Member,
     Order,
     Task,
     TrainOrder,
+    read_task,
 )
 from emsearch.records.spec import StudySpec
 from emsearch.records.trial import Cause
@@ -78,7 +78,7 @@ class OrderWriter:
         if row.kind == "train" and dataset is not None:
             task, folder = self._training(row, dataset), trial_folder(row.trial_id)
         else:
-            task, folder = _stored(row), f"tasks/{row.kind}-{row.id:06d}"
+            task, folder = read_task(row.kind, row.task), f"tasks/{row.kind}-{row.id:06d}"
         return Order(
             number=row.id,
             folder=folder,
@@ -167,11 +167,6 @@ def _entry(row: AnyRow, attempt: int) -> Entry:
         expected_s=row.expected_s,
         memory_gb=row.memory_gb,
     )
-
-
-def _stored(row: AnyRow) -> Task:
-    task: Task = TypeAdapter(TASKS[row.kind]).validate_python(row.task)
-    return task
 
 
 def _member(row: AnyRow) -> Member:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import BigInteger, Connection, Select, cast, func, select
 
 from emsearch.errors import NotFoundError
 from emsearch.ledger.ranks import MEASURES
@@ -303,7 +303,7 @@ def work(connection: Connection, study_id: int) -> Rows:
             TrialRow.state,
             TrialRow.until_step,
             func.count().label("trials"),
-            func.sum(TrialRow.step).label("steps"),
+            cast(func.sum(TrialRow.step), BigInteger).label("steps"),  # else Decimal on PostgreSQL
             func.sum(TrialRow.train_s).label("train_s"),
         )
         .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)

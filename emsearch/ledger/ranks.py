@@ -8,7 +8,18 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    case,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from emsearch.ledger.rows import OF_ITS_TREE, batches
 from emsearch.ledger.tables import (
@@ -108,7 +119,7 @@ def trial_counts(
                 CandidateRow.number,
                 TreeRow.family,
                 func.count().label("trials"),
-                func.sum(is_failed).label("failed"),
+                cast(func.sum(is_failed), BigInteger).label("failed"),
             )
             .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
             .join(TreeRow, OF_ITS_TREE)

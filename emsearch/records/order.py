@@ -20,6 +20,7 @@ __all__ = [
     "SegmentOrder",
     "Task",
     "TrainOrder",
+    "read_task",
 ]
 
 
@@ -187,8 +188,9 @@ class Order:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Order":
         """Return the order that `to_dict` gave `values`. Raises pydantic.ValidationError."""
-        task = TypeAdapter(TASKS[values["kind"]]).validate_python(values["task"])
-        return _ORDERS.validate_python({**values, "task": task})
+        return _ORDERS.validate_python(
+            {**values, "task": read_task(values["kind"], values["task"])}
+        )
 
 
 TASKS: dict[str, type[Task]] = {
@@ -199,6 +201,12 @@ TASKS: dict[str, type[Task]] = {
     "probe": ProbeOrder,
 }
 _ORDERS = TypeAdapter(Order)
+_TASKS: dict[str, TypeAdapter[Task]] = {kind: TypeAdapter(task) for kind, task in TASKS.items()}
+
+
+def read_task(kind: str, values: Any) -> Task:
+    """Return the task of a kind of order from JSON values. Raises pydantic.ValidationError."""
+    return _TASKS[kind].validate_python(values)
 
 
 def tree_of(task: TrainOrder | Member) -> Tree:

@@ -49,6 +49,12 @@ def drive(coordinator: Coordinator, cluster: FakeCluster) -> list[str]:
     raise AssertionError(f"the study does not end: {said}")
 
 
+def turn(coordinator: Coordinator, cluster: FakeCluster, cycles: int) -> None:
+    for _ in range(cycles):
+        cluster.tick(Random(0))
+        coordinator.cycle()
+
+
 def events(ledger: Ledger) -> int:
     with ledger.reading() as connection:
         return int(connection.scalar(select(func.count()).select_from(EventRow)) or 0)
@@ -81,7 +87,7 @@ def test_postgresql_may_be_away_for_a_while(
             coordinator.cycle()
         server.stop()
         with pytest.raises(DBAPIError) as caught:
-            coordinator.cycle()
+            turn(coordinator, cluster, 50)  # a cycle in which nothing happens asks nothing
         assert trouble_of(caught.value).startswith("the database: ")
         back = threading.Timer(1.0, server.start)
         back.start()
@@ -120,10 +126,10 @@ def test_a_lock_of_another_process_is_waited_for(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB."""
+    """A file system of 16 MB."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(place)]
     if os.getuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a small file system")
     yield place

@@ -144,7 +144,8 @@ def test_news_is_ranked_as_all_together_would_rank_it_where_all_are_few(
     refresh(few, whole=False)
     soon = few.places()[:2]
     refresh(few, whole=True)
-    assert few.places()[:2] == pytest.approx(soon)
+    for place, before in zip(few.places()[:2], soon, strict=True):
+        assert place == pytest.approx(before)
 
 
 def test_in_the_end_the_way_makes_no_difference(few: AFewCandidates) -> None:
@@ -227,6 +228,9 @@ def test_all_are_ranked_together_in_a_small_part_of_the_time(few: AFewCandidates
             keeper.refresh(connection)
             wholes += queries.study(connection).ranked_s != before
     assert 2 <= wholes <= 5
+    for _ in range(2):  # the second comes too soon after all were ranked together
+        with few.ledger.writing(few.lease) as connection:
+            keeper.refresh(connection)
     assert keeper.is_due() is False
     now[0] += 30
     assert keeper.is_due(), "what has come in since waits to be ranked with all"

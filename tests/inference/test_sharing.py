@@ -81,7 +81,8 @@ def test_blocks_shared_over_processes_are_those_of_one(
 @pytest.mark.slow
 def test_a_share_that_fails_says_which_block_and_why(wide: SegmentOrder, silent: Silent) -> None:
     (Path(wide.volume) / "c" / "5" / "1" / "1").write_bytes(b"scribble")
-    with pytest.raises(StateError, match=r"are not written: block z, y, x \(80, 0, 0\)") as caught:
+    message = r"are not written: block z, y, x \((64|80), 0, 0\)"
+    with pytest.raises(StateError, match=message) as caught:
         share(wide, _local(wide), ["cpu", "cpu"], silent)
     assert "logs are in" in str(caught.value)
     logs = list(work_folder(Path(wide.out)).glob("jobs/*/log-*.txt"))

@@ -4,13 +4,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, text
+from sqlalchemy import URL, insert, text
 
 from emsearch.errors import StateError
 from emsearch.ledger import queries
 from emsearch.ledger.backup import back_up, faults, snapshot
 from emsearch.ledger.store import Ledger, open_ledger
-from emsearch.ledger.tables import Base
+from emsearch.ledger.tables import Base, JobRow
 
 STUDY = {"name": "s", "seed": 2**62, "spec": {"a": [1, None]}, "version": "0", "stage": "searching"}
 
@@ -21,10 +21,8 @@ def ledger(database: URL) -> Ledger:
     lease = ledger.acquire(ledger.create_study(STUDY))
     with ledger.writing(lease) as connection:
         for number in range(300):
-            connection.execute(
-                text("INSERT INTO jobs (study_id, token, task, created_s, gpus) VALUES (1, :t, 0, 0.5, 0)"),
-                {"t": f"job-{number}"},
-            )
+            job = {"study_id": 1, "token": f"job-{number}", "created_s": 0.5}
+            connection.execute(insert(JobRow).values(**job))
     return ledger
 
 
@@ -50,13 +48,9 @@ def test_a_copy_is_whole_while_the_coordinator_writes(ledger: Ledger, tmp_path: 
         while not stop.is_set():
             with ledger.writing(lease) as connection:
                 for half in ("a", "b"):  # two rows, always together
-                    connection.execute(
-                        text(
-                            "INSERT INTO jobs (study_id, token, created_s, gpus)"
-                            " VALUES (:s, :t, 0, 0)"
-                        ),
-                        {"s": lease.study_id, "t": f"busy-{number}-{half}"},
-                    )
+                    token = f"busy-{number}-{half}"
+                    job = {"study_id": lease.study_id, "token": token, "created_s": 0.0}
+                    connection.execute(insert(JobRow).values(**job))
             number += 1
 
     writer = threading.Thread(target=write)
@@ -112,7 +106,8 @@ def test_a_row_that_points_nowhere_is_a_fault(tmp_path: Path) -> None:
     open_ledger(path, create=True).close()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
-            "INSERT INTO jobs (study_id, token, created_s, gpus) VALUES (9, 'x', 0, 0)"
+            "INSERT INTO jobs (study_id, token, task, restarts, created_s, gpus)"
+            " VALUES (9, 'x', 0, 0, 0, 0)"
         )
     assert faults(open_ledger(path)) == [
         "row 1 of jobs points to a row of studies that is not there"
