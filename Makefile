@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
+WORKERS ?= 2
 
 .PHONY: setup test demo clean
 
@@ -20,7 +21,8 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore=tests/cluster
+	$(BIN)/pytest tests/cluster
 
 demo: setup
 	rm -rf $(DEMO)
