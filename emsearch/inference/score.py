@@ -3,7 +3,7 @@
 Axes: K class, Z Y X voxels in array order.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,10 +82,13 @@ def blocks_of(parts: Sequence[Part], tilings: Sequence[Tiling]) -> Iterator[tupl
             yield part, block
 
 
-def confusion_on(parts: Sequence[Part], predictor: Predictor) -> Confusion:
+def confusion_on(
+    parts: Sequence[Part], predictor: Predictor, look_up: Callable[[], None] = lambda: None
+) -> Confusion:
     """Return the voxels of each true class that `predictor` takes for each class, shape (K, K).
 
-    No more than a window is in memory at a time.
+    No more than a window is in memory at a time. `look_up` is called after each; what it raises
+    ends the prediction.
     """
     counts_KK = np.zeros((predictor.classes, predictor.classes), np.int64)
     for part in parts:
@@ -93,6 +96,7 @@ def confusion_on(parts: Sequence[Part], predictor: Predictor) -> Confusion:
             predicted_ZYX = most_probable(probability_KZYX).cpu().numpy()
             truth_ZYX = part.truth(box)
             counts_KK += confusion(predicted_ZYX, truth_ZYX, predictor.classes)
+            look_up()
     return counts_KK
 
 

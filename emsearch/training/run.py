@@ -6,7 +6,7 @@ is complete. It reads the checkpoints of all attempts at its trial.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from os.path import relpath
 from pathlib import Path
@@ -78,6 +78,8 @@ class _Trial:
     best: Best = field(default_factory=Best)
     evaluated: dict[str, Any] = field(default_factory=dict)
     """What was said at the last evaluation."""
+    due: int | None = None
+    """Mark that was reached and has not been evaluated."""
     train_s: float = 0.0
     """Seconds of training and evaluation, in all attempts that led here."""
     first_step: int = 0
@@ -104,26 +106,26 @@ class _Trial:
         self.first_step = int(self.training.pace.done)
         self.train_s = state["train_s"]
         self.evaluated = state["evaluated"]
+        self.due = state.get("due")
         if self.evaluated:
             self.post.evaluated(self.evaluated)
 
     def carry_on(self, batches: Batches, validation: "_Validation") -> Outcome:
         """Train to the order's end, or until there is a reason to leave."""
         task, pace = self.task, self.training.pace
-        while pace.done < task.until_step:
+        while pace.done < task.until_step or self.due is not None:
             if (cause := self.post.stop_cause()) is not None:
                 return self._leave(cause, {"step": int(pace.done)}, batches)
-            mark = self._advance(batches)
-            if mark is not None:
-                self._evaluate(validation, mark, batches)
-            if self._ends_plateau() and not self._save(batches, PLATEAU):
-                return _SUPERSEDED
-            if time.monotonic() - self._saved_s > task.checkpoint_every_s and not self._save(
-                batches
-            ):
+            if self.due is None:
+                self.due = self._advance(batches)
+            if self.due is not None and not self._evaluate(validation, self.due, batches):
+                continue  # asked to leave in its midst: the next attempt evaluates anew
+            self.due = None
+            if not self._keep(batches):
                 return _SUPERSEDED
         if not self.evaluated or self.evaluated["step"] != task.until_step:
-            self._evaluate(validation, task.until_step, batches)
+            self.due = task.until_step
+            return self.carry_on(batches, validation)
         if task.until_step < task.horizon:
             facts = {name: self.evaluated[name] for name in ("step", "score", "train_s")}
             return self._leave(Cause.PAUSED, facts, batches)
@@ -148,10 +150,21 @@ class _Trial:
         end = plateau_end(pace.horizon, self.task.recipe)
         return self.task.keep_plateau and pace.done <= end < pace.done + pace.step
 
-    def _evaluate(self, validation: "_Validation", mark: int, batches: Batches) -> None:
+    def _keep(self, batches: Batches) -> bool:
+        """Write the checkpoints that are due; False where another attempt has come to count."""
+        if self._ends_plateau() and not self._save(batches, PLATEAU):
+            return False
+        is_time = time.monotonic() - self._saved_s > self.task.checkpoint_every_s
+        return not is_time or self._save(batches)
+
+    def _evaluate(self, validation: "_Validation", mark: int, batches: Batches) -> bool:
+        """Score the averaged network; False where it is asked to leave before that is done."""
         loss = self.training.mean_loss()
+        try:
+            confusion_KK = validation.look(self.training, self._look_up)
+        except _AskedToLeave:
+            return False
         self.training.forget_loss()
-        confusion_KK = validation.look(self.training)
         drawn = batches.drawn.drawn()
         self.evaluated = {
             "step": mark,
@@ -164,6 +177,11 @@ class _Trial:
         }
         self.best.see(self.evaluated, self.training.average.network)
         self.post.evaluated(self.evaluated)
+        return True
+
+    def _look_up(self) -> None:
+        if self.post.stop_cause() is not None:
+            raise _AskedToLeave
 
     def _leave(self, cause: Cause, facts: Mapping[str, Any], batches: Batches) -> Outcome:
         facts = {"first_step": self.first_step, **facts}
@@ -182,6 +200,7 @@ class _Trial:
             "best": self.best.state_dict(),
             "drawn": batches.drawn.state_dict(),
             "evaluated": self.evaluated,
+            "due": self.due,
             "train_s": self._seconds(),
         }
         save_checkpoint(self.post.folder, self.training.step, state, kind)
@@ -238,7 +257,7 @@ class _Validation:
             ),
         )
 
-    def look(self, training: Training) -> Confusion:
+    def look(self, training: Training, look_up: Callable[[], None]) -> Confusion:
         """Return the confusion of the averaged network.
 
         Raises DivergedError where its weights are not finite, and CollapsedError where it sees one
@@ -246,7 +265,7 @@ class _Validation:
         """
         if not all(bool(weight.isfinite().all()) for weight in self.predictor.network.parameters()):
             raise DivergedError(f"weights are not finite at step {training.step}")
-        confusion_KK = confusion_on(self.parts, self.predictor)
+        confusion_KK = confusion_on(self.parts, self.predictor, look_up)
         predicted_K, true_K = confusion_KK.sum(0) > 0, confusion_KK.sum(1) > 0
         if (
             2 * training.pace.done >= training.pace.horizon
@@ -258,6 +277,10 @@ class _Validation:
                 "other seeds may not"
             )
         return confusion_KK
+
+
+class _AskedToLeave(Exception):  # noqa: N818 - no error
+    """It is time to leave, in the midst of an evaluation."""
 
 
 _SUPERSEDED = Outcome(cause=Cause.CANCELLED, facts={"superseded": True})

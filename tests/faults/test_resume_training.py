@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,36 @@ def test_with_any_option_a_killed_training_ends_where_an_unbroken_one_does(
         for name in ("score", "loss", "best_step", "sampled_K", "seen_K", "steps"):
             assert resumed.facts[name] == whole.facts[name]
         _assert_same(last_states.pop(), last_states[0])
+
+
+class ImpatientPost(FakePost):
+    """A post that asks to leave from the n-th time on that it is asked, be it in an evaluation."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.looks = count(1)
+
+    def stop_cause(self) -> Cause | None:
+        assert self.stop_after is not None
+        return Cause.TIMEOUT if next(self.looks) >= self.stop_after else None
+
+
+@pytest.mark.parametrize("moment", range(1, 20))
+def test_a_training_that_is_asked_to_leave_at_any_moment_loses_no_step(
+    moment: int, tmp_path: Path, dataset: Dataset, last_states: list[dict[str, Any]]
+) -> None:
+    order = train_order(dataset)
+    whole = FakePost(study=tmp_path, folder=_folder(tmp_path, "whole", "a"))
+    run_trial(order, whole)
+    first = ImpatientPost(study=tmp_path, folder=_folder(tmp_path, "asked", "a"), stop_after=moment)
+    outcome = run_trial(order, first)
+    second = FakePost(study=tmp_path, folder=_folder(tmp_path, "asked", "b"))
+    if outcome.cause is Cause.TIMEOUT:
+        assert run_trial(order, second).cause is Cause.COMPLETED
+    assert first.steps + second.steps == STEPS
+    said = {told["step"]: told["score"] for told in first.said + second.said}
+    assert said == {told["step"]: told["score"] for told in whole.said}
+    _assert_same(last_states[-1], last_states[0])
 
 
 @pytest.mark.parametrize("moment", ["save", "replace", "result"])
