@@ -44,6 +44,7 @@ learning_rate = 3e-3
 checkpoint_every_s = 0.5
 evaluations = 2
 [search]
+policy = "halving"
 candidates = 3
 repeats = 1
 rungs = [STEPS]
