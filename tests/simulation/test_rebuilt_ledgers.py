@@ -114,7 +114,8 @@ def test_a_finished_ledger_is_rebuilt_as_it_was(
 
 def tables(ledger: Ledger) -> dict[str, list[Any]]:
     """Return what a ledger says, without leases, the clock, and what is computed from the rest."""
-    changing = {"holder", "fence", "held_since_s", "renewed_s", "ended_s", "detail", "settled"}
+    changing = {"holder", "fence", "held_since_s", "renewed_s", "ranked_s"}
+    changing |= {"ended_s", "detail", "settled"}
     told = {}
     with ledger.reading() as connection:
         for name in ("studies", "candidates", "trees", "trials", "evaluations", "class_scores"):
