@@ -1,5 +1,6 @@
 """Fixtures that several parts share."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from emsearch.ledger.engine import engine_of
 from emsearch.trees.node import Node, Tree
 from tests.support.postgres import Server, find_postgresql, postgresql
 from tests.support.real_study import run, write_study
+
+# Two test processes of two threads each wait for one another on two cores, twenty times longer
+# than they compute. Set before torch is first imported; what the tests start inherits it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
