@@ -3,7 +3,8 @@
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -68,7 +69,6 @@ class Actor:
         }
 
         self._follows: dict[actions.Follow, Callable[[Connection, Ended], None]] = {
-            actions.Follow.DONE: self._done,
             actions.Follow.AGAIN: self._again,
             actions.Follow.ELSEWHERE: self._elsewhere,
             actions.Follow.ROOMIER: self._roomier,
@@ -94,10 +94,9 @@ class Actor:
             if kind is actions.Settle:
                 self._settle_all([one for one in alike if isinstance(one, actions.Settle)])
             elif kind is actions.Bury:
+                dead = [one for one in alike if isinstance(one, actions.Bury)]
                 with self._ledger.writing(self._lease) as connection:
-                    for one in alike:
-                        if isinstance(one, actions.Bury):
-                            self._end_task(connection, one.job.number, one.endings)
+                    self._end_tasks(connection, {one.job.number: one.endings for one in dead})
             else:
                 for one in alike:
                     self._methods[kind](one)
@@ -143,9 +142,9 @@ class Actor:
         """End what a job was to do that the cluster will never take."""
         ending = Ending(cause=Cause.ERROR, detail=why)
         with self._ledger.writing(self._lease) as connection:
-            for row in jobs.live_jobs(connection, self._study):
-                if row.token == token:
-                    self._end_task(connection, row.id, (ending,))
+            live = jobs.live_jobs(connection, self._study)
+            tasks = {row.id: (ending,) for row in live if row.token == token}
+            self._end_tasks(connection, tasks)
 
     def _recover(self, action: actions.Recover) -> None:
         try:
@@ -159,27 +158,26 @@ class Actor:
             else:
                 jobs.abandon_job(connection, action.token, time.time())
 
-    def _end_task(self, connection: Connection, job: int, endings: Sequence[Ending]) -> None:
-        for run, ending in enumerate(endings):
-            self._end_run(connection, job, run, ending)
-        jobs.end_job(connection, job, time.time())
+    def _end_tasks(self, connection: Connection, tasks: Mapping[int, Sequence[Ending]]) -> None:
+        self._end_runs(connection, tasks)
+        jobs.end_jobs(connection, list(tasks), time.time())
 
     def _restart(self, action: actions.Restart) -> None:
         with self._ledger.writing(self._lease) as connection:
-            for run, ending in enumerate(action.endings):
-                self._end_run(connection, action.job.number, run, ending)
+            self._end_runs(connection, {action.job.number: action.endings})
             jobs.job_was_restarted(connection, action.job.number, len(action.endings))
 
-    def _end_run(self, connection: Connection, job: int, run: int, ending: Ending) -> None:
-        """End what a run of a task left open; what it died in, it takes the blame for."""
-        jobs.correct_causes(connection, job, run, ending.cause)
-        left = [one for one in jobs.open_attempts(connection, job) if one.restart == run]
-        blamed = [one for one in left if one.started_s is not None]
-        if not blamed and ending.cause not in _BEFORE_ITS_TURN:
-            blamed = left[:1]  # it could not even say that it had begun
-        for attempt in left:
-            is_blamed = attempt in blamed
-            jobs.end_attempt(connection, attempt.id, _columns(attempt, ending, is_blamed=is_blamed))
+    def _end_runs(self, connection: Connection, tasks: Mapping[int, Sequence[Ending]]) -> None:
+        """End what runs of tasks left open; what it died in, a run takes the blame for."""
+        left: dict[tuple[int, int], list[AnyRow]] = defaultdict(list)
+        for attempt in jobs.open_attempts(connection, list(tasks)):
+            left[attempt.job_id, attempt.restart].append(attempt)
+        for job, endings in tasks.items():
+            for run, ending in enumerate(endings):
+                jobs.correct_causes(connection, job, run, ending.cause)
+                for attempt, is_blamed in _blamed(left[job, run], ending):
+                    columns = _columns(attempt, ending, is_blamed=is_blamed)
+                    jobs.end_attempt(connection, attempt.id, columns)
 
     def _stop(self, action: actions.Stop) -> None:
         handles = {job.name: job.handle for job in action.jobs if job.handle is not None}
@@ -204,8 +202,12 @@ class Actor:
 
     def _settle_all(self, todo: Sequence[actions.Settle]) -> None:
         with self._ledger.writing(self._lease) as connection:
-            for one in todo:
-                if changes.settle_attempt(connection, one.ended.attempt):
+            fresh = changes.settle_attempts(connection, [one.ended.attempt for one in todo])
+            settled = [one for one in todo if one.ended.attempt in fresh]
+            done = [one.ended for one in settled if one.follow == actions.Follow.DONE]
+            self._done(connection, done)
+            for one in settled:
+                if one.follow != actions.Follow.DONE:
                     self._follows[one.follow](connection, one.ended)
         for one in todo:
             if one.ended.trial is not None and one.follow != actions.Follow.NOTHING:
@@ -213,18 +215,21 @@ class Actor:
                 goes_on = not is_over or one.ended.cause == Cause.PAUSED
                 self._orders.prune(one.ended.trial, keep_newest=goes_on)
 
-    def _done(self, connection: Connection, ended: Ended) -> None:
-        changes.move_order(connection, ended.order, OrderState.RUNNING, OrderState.DONE)
-        if ended.trial is not None:
-            paused = ended.cause == Cause.PAUSED
-            state = TrialState.PAUSED if paused else TrialState.COMPLETED
-            score = ended.result["score"]["mean_iou"]
-            values = {"score": score, "step": ended.result["step"]}
-            values["weights"] = ended.result.get("weights")
-            changes.move_trial(connection, ended.trial, TrialState.RUNNING, state, values)
-        if ended.kind == "ensemble":
-            for entry in ended.result["entries"]:
-                changes.add_ensemble(connection, self._study, entry)
+    def _done(self, connection: Connection, done: Sequence[Ended]) -> None:
+        orders = [ended.order for ended in done]
+        changes.move_orders(connection, orders, OrderState.RUNNING, OrderState.DONE)
+        trained = [(ended.trial, ended) for ended in done if ended.trial is not None]
+        for state, is_paused in ((TrialState.PAUSED, True), (TrialState.COMPLETED, False)):
+            values = {
+                trial: _verdict(ended.result)
+                for trial, ended in trained
+                if (ended.cause == Cause.PAUSED) == is_paused
+            }
+            changes.move_trials(connection, TrialState.RUNNING, state, values)
+        for ended in done:
+            if ended.kind == "ensemble":
+                for entry in ended.result["entries"]:
+                    changes.add_ensemble(connection, self._study, entry)
 
     def _again(self, connection: Connection, ended: Ended) -> None:
         self._wait_again(connection, ended, {})
@@ -247,7 +252,8 @@ class Actor:
         detail = ended.detail or str(ended.cause)
         if ended.cause == Cause.GPU_OUT_OF_MEMORY and ended.trial is not None:
             detail = f"too large for the device, even a patch at a time\n{detail}"
-        changes.move_order(connection, ended.order, OrderState.RUNNING, OrderState.FAILED, detail)
+        orders = [ended.order]
+        changes.move_orders(connection, orders, OrderState.RUNNING, OrderState.FAILED, detail)
         if ended.trial is not None:
             values = {"cause": ended.cause, "detail": detail}
             changes.move_trial(
@@ -318,6 +324,20 @@ def _request(action: actions.Submit) -> Request:
         memory_factor=action.memory_factor,
         exclude=action.exclude,
     )
+
+
+def _verdict(result: Mapping[str, Any]) -> dict[str, Any]:
+    score = result["score"]["mean_iou"]
+    return {"score": score, "step": result["step"], "weights": result.get("weights")}
+
+
+def _blamed(left: Sequence[AnyRow], ending: Ending) -> Iterator[tuple[AnyRow, bool]]:
+    """Yield the attempts that a run left open, and whether it died in them."""
+    blamed = [one for one in left if one.started_s is not None]
+    if not blamed and ending.cause not in _BEFORE_ITS_TURN:
+        blamed = list(left[:1])  # it could not even say that it had begun
+    for attempt in left:
+        yield attempt, attempt in blamed
 
 
 def _columns(attempt: AnyRow, ending: Ending, *, is_blamed: bool) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -18,13 +18,14 @@ from emsearch.records.candidate import Candidate, Origin, Recipe
 from emsearch.records.chance import seed_of
 from emsearch.records.spec import StudySpec
 from emsearch.records.trial import OVER, TrialState
-from emsearch.trees.arithmetic import Limits, Target, describe
+from emsearch.trees.arithmetic import Limits, Target, memory_gb, step_s
 from emsearch.trees.baseline import baseline
 from emsearch.trees.fit import find_misfit
 from emsearch.trees.mutate import cross, mutate
 from emsearch.trees.node import Tree
 from emsearch.trees.sample import draw_new
 from emsearch.trees.space import make_space
+from emsearch.trees.tally import tally_of
 from emsearch.tuning.optuna_tuner import Tried, Tuner
 from emsearch.tuning.space import Shape, shapes_near
 
@@ -82,13 +83,14 @@ class Drawing:
             first=number + 1,
             known=known,
         )
+        drawn: list[tuple[Candidate, int | None]] = []
         for found in islice(fresh, count):
             redrawn.update(_limit(reason) for reason in found.redrawn)
             redrawn.update(f"made smaller: {_limit(reason)}" for reason in found.mended)
             redrawn["drawn before"] += found.number - number - 1
             number = found.number
-            self._add(connection, _random(free, found.tree, self._spec), number)
-            free += 1
+            drawn.append((_random(free + len(drawn), found.tree, self._spec), number))
+        self._add(connection, drawn)
         changes.record_decision(connection, self._study, "redrawn", dict(+redrawn), time.time())
 
     def attempt(self, connection: Connection, action: Try) -> dict[str, Any]:
@@ -111,7 +113,7 @@ class Drawing:
             origin=Origin.BRED,
             parent=action.parents[0],
         )
-        self._add(connection, candidate, None)
+        self._add(connection, [(candidate, None)])
         return {"candidate": number, "parents": list(action.parents)}
 
     def _known(self, connection: Connection) -> set[str]:
@@ -145,15 +147,14 @@ class Drawing:
         repeats = searches.repeats_of(connection, row.id)
         tree, recipe = Tree.from_dict(row.structure), _RECIPE.validate_python(row.recipe)
         candidate = Candidate(number=number, tree=tree, recipe=recipe, origin=Origin(row.origin))
-        changes.add_trial(
-            connection,
-            self._study,
-            row.id,
+        trial = changes.NewTrial(
+            candidate_id=row.id,
             repeat=repeats,
-            seed=_trial_seed(self._spec.study.seed, candidate, repeats),
+            seed=_seeds(self._spec.study.seed, candidate, [repeats])[0],
             until_step=until_step,
             expected_s=self._spec.training.seconds(until_step, row.step_s),
         )
+        changes.add_trials(connection, self._study, [trial])
         return {"candidate": number, "repeat": repeats}
 
     def tune(self, connection: Connection, survivor: int, count: int) -> None:
@@ -163,15 +164,17 @@ class Drawing:
         recipes = self._tuner(connection, row, rows).ask(count)
         first = self._first_tuned(connection, survivor) + len(rows)
         tree = Tree.from_dict(row.structure)
-        for place, recipe in enumerate(recipes):
-            candidate = Candidate(
+        tuned = [
+            Candidate(
                 number=first + place,
                 tree=tree,
                 recipe=recipe,
                 origin=Origin.TUNED,
                 parent=survivor,
             )
-            self._add(connection, candidate, None)
+            for place, recipe in enumerate(recipes)
+        ]
+        self._add(connection, [(candidate, None) for candidate in tuned])
 
     def _tuner(self, connection: Connection, row: AnyRow, rows: Rows) -> Tuner:
         """Return a survivor's tuner, told all that is known by now; it is built where none is."""
@@ -245,23 +248,36 @@ class Drawing:
             recipe=self._spec.training.recipe(),
             origin=Origin.BASELINE,
         )
-        self._add(connection, candidate, None)
+        self._add(connection, [(candidate, None)])
         return tree.digest()
 
-    def _add(self, connection: Connection, candidate: Candidate, draw_number: int | None) -> None:
-        arithmetic = arithmetic_of(candidate.tree, self._target, self._limits)
-        row = changes.add_candidate(connection, self._study, candidate, arithmetic, draw_number)
-        repeats, until_step = self._extent(candidate.origin)
-        for repeat in range(repeats):
-            changes.add_trial(
-                connection,
-                self._study,
-                row,
+    def _add(self, connection: Connection, drawn: Sequence[tuple[Candidate, int | None]]) -> None:
+        """Add candidates, each with its draw's number if it has one, and their trials."""
+        fresh = [
+            changes.NewCandidate(
+                candidate=candidate,
+                arithmetic=arithmetic_of(candidate.tree, self._target, self._limits),
+                draw=number,
+            )
+            for candidate, number in drawn
+        ]
+        rows = changes.add_candidates(connection, self._study, fresh)
+        trials = [
+            trial for row, one in zip(rows, fresh, strict=True) for trial in self._trials(row, one)
+        ]
+        changes.add_trials(connection, self._study, trials)
+
+    def _trials(self, row: int, fresh: changes.NewCandidate) -> Iterator[changes.NewTrial]:
+        repeats, until_step = self._extent(fresh.candidate.origin)
+        seeds = _seeds(self._spec.study.seed, fresh.candidate, range(repeats))
+        for repeat, seed in enumerate(seeds):
+            yield changes.NewTrial(
+                candidate_id=row,
                 repeat=repeat,
-                seed=_trial_seed(self._spec.study.seed, candidate, repeat),
+                seed=seed,
                 until_step=until_step,
-                expected_s=self._spec.training.seconds(until_step, arithmetic["step_s"]),
-                memory_gb=arithmetic["memory_gb"],
+                expected_s=self._spec.training.seconds(until_step, fresh.arithmetic["step_s"]),
+                memory_gb=fresh.arithmetic["memory_gb"],
             )
 
     def _extent(self, origin: Origin) -> tuple[int, int]:
@@ -279,12 +295,12 @@ class Drawing:
 
 def arithmetic_of(tree: Tree, target: Target, limits: Limits) -> dict[str, Any]:
     """Return the columns of `trees` that follow from a tree's arithmetic."""
-    facts = describe(tree, target)
+    tally = tally_of(tree.plan(), target.channels, target.classes, target.patch_zyx)
     return {
-        "parameters": facts.parameters,
-        "flops": facts.flops,
-        "memory_gb": facts.memory_gb(target.batch_size),
-        "step_s": facts.step_s(target.batch_size, limits),
+        "parameters": tally.parameters,
+        "flops": tally.flops,
+        "memory_gb": memory_gb(tally, target.batch_size),
+        "step_s": step_s(tally, target.batch_size, limits),
     }
 
 
@@ -298,5 +314,6 @@ def _random(number: int, tree: Tree, spec: StudySpec) -> Candidate:
     return Candidate(number=number, tree=tree, recipe=recipe, origin=Origin.RANDOM)
 
 
-def _trial_seed(study_seed: int, candidate: Candidate, repeat: int) -> int:
-    return seed_of(study_seed, candidate.tree.digest(), candidate.recipe.digest(), repeat)
+def _seeds(study_seed: int, candidate: Candidate, repeats: Sequence[int]) -> list[int]:
+    names = candidate.tree.digest(), candidate.recipe.digest()
+    return [seed_of(study_seed, *names, repeat) for repeat in repeats]

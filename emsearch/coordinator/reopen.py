@@ -39,9 +39,8 @@ def _stage_of(connection: Connection, study: AnyRow) -> Stage:
 def _retry_orders(connection: Connection, study_id: int) -> None:
     """Send failed imports, or a failed selection, back to wait."""
     for kind in ("import", "ensemble"):
-        for row in queries.orders_of_kind(connection, study_id, kind):
-            if row.state == OrderState.FAILED:
-                changes.move_order(connection, row.id, OrderState.FAILED, OrderState.WAITING)
+        orders = [row.id for row in queries.orders_of_kind(connection, study_id, kind)]
+        changes.move_orders(connection, orders, OrderState.FAILED, OrderState.WAITING)
 
 
 def _retry_trials(connection: Connection, study_id: int, stage: Stage) -> None:

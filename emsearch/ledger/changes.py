@@ -4,13 +4,13 @@ Names of orders in the ledger are their row numbers. A move of a state is one co
 """
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
-from emsearch.ledger.rows import insert_new, insert_row, storable
+from emsearch.ledger.rows import batches, insert_new, insert_row, insert_rows, storable
 from emsearch.ledger.tables import (
     AttemptRow,
     CandidateRow,
@@ -29,105 +29,118 @@ from emsearch.records.trial import MOVES, OVER, OrderState, TrialState
 
 __all__ = [
     "VERDICT",
-    "add_candidate",
+    "NewCandidate",
+    "NewTrial",
+    "add_candidates",
     "add_ensemble",
     "add_order",
-    "add_trial",
+    "add_trials",
     "advance",
-    "move_order",
+    "move_orders",
     "move_trial",
+    "move_trials",
     "record_decision",
     "refuse_command",
-    "settle_attempt",
+    "settle_attempts",
     "take_command",
     "try_again",
 ]
 
 VERDICT = ("state", "step", "until_step", "score", "weights", "cause", "detail", "train_s")
 """Columns of `trials` that a verdict settles."""
+_WAITING_ORDER = {"state": OrderState.WAITING, "expected_s": 0.0}
 
 
-def add_candidate(
-    connection: Connection,
-    study_id: int,
-    candidate: Candidate,
-    arithmetic: Mapping[str, Any],
-    draw: int | None = None,
-) -> int:
-    """Insert a candidate, and its tree where it is new; return the candidate's row.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewCandidate:
+    """A candidate to insert."""
 
-    `arithmetic` holds parameters, flops, memory_gb and step_s of the tree.
-    """
-    digest = candidate.tree.digest()
-    tree = {
-        "study_id": study_id,
-        "digest": digest,
-        "family": candidate.tree.family,
-        "structure": candidate.tree.to_dict(),
-        **arithmetic,
-    }
-    insert_new(connection, TreeRow, tree, ["study_id", "digest"])
-    return insert_row(
-        connection,
-        CandidateRow,
+    candidate: Candidate
+    arithmetic: Mapping[str, Any]
+    """parameters, flops, memory_gb and step_s of the tree."""
+    draw: int | None = None
+    """Its tree's place in the study's row of random trees."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewTrial:
+    """A waiting trial to insert, with the order that carries it to `until_step`."""
+
+    candidate_id: int
+    repeat: int
+    seed: int
+    until_step: int
+    expected_s: float
+    memory_gb: float = 0.0
+
+
+def add_candidates(
+    connection: Connection, study_id: int, fresh: Sequence[NewCandidate]
+) -> list[int]:
+    """Insert candidates, and their trees where they are new; return the candidates' rows."""
+    digests = [one.candidate.tree.digest() for one in fresh]
+    trees = [
         {
             "study_id": study_id,
-            "number": candidate.number,
+            "digest": digest,
+            "family": one.candidate.tree.family,
+            "structure": one.candidate.tree.to_dict(),
+            **one.arithmetic,
+        }
+        for digest, one in zip(digests, fresh, strict=True)
+    ]
+    insert_new(connection, TreeRow, trees, ["study_id", "digest"])
+    rows = [
+        {
+            "study_id": study_id,
+            "number": one.candidate.number,
             "tree_digest": digest,
-            "recipe": asdict(candidate.recipe),
-            "recipe_digest": candidate.recipe.digest(),
-            "origin": candidate.origin,
-            "parent": candidate.parent,
-            "draw": draw,
-        },
-    )
+            "recipe": asdict(one.candidate.recipe),
+            "recipe_digest": one.candidate.recipe.digest(),
+            "origin": one.candidate.origin,
+            "parent": one.candidate.parent,
+            "draw": one.draw,
+        }
+        for digest, one in zip(digests, fresh, strict=True)
+    ]
+    return insert_rows(connection, CandidateRow, rows)
 
 
-def add_trial(  # noqa: PLR0913 - a row's columns
-    connection: Connection,
-    study_id: int,
-    candidate_id: int,
-    *,
-    repeat: int,
-    seed: int,
-    until_step: int,
-    expected_s: float,
-    memory_gb: float = 0.0,
-) -> int:
-    """Insert a waiting trial with the order that carries it to `until_step`; return its row."""
-    inserted = insert_row(
-        connection,
-        TrialRow,
+def add_trials(connection: Connection, study_id: int, trials: Sequence[NewTrial]) -> list[int]:
+    """Insert waiting trials and their orders; return the trials' rows."""
+    rows = [
         {
             "study_id": study_id,
-            "candidate_id": candidate_id,
-            "repeat": repeat,
-            "seed": seed,
+            "candidate_id": one.candidate_id,
+            "repeat": one.repeat,
+            "seed": one.seed,
             "state": TrialState.WAITING,
-            "until_step": until_step,
-        },
-    )
-    trial_id = inserted
-    _unrank(connection, trial_id)
-    values = {
-        "trial_id": trial_id,
-        "until_step": until_step,
-        "expected_s": expected_s,
-        "memory_gb": memory_gb,
-    }
-    add_order(connection, study_id, "train", values)
-    return trial_id
+            "until_step": one.until_step,
+        }
+        for one in trials
+    ]
+    numbers = insert_rows(connection, TrialRow, rows)
+    _unrank(connection, numbers)
+    orders = [
+        {
+            **_WAITING_ORDER,
+            "study_id": study_id,
+            "kind": "train",
+            "trial_id": number,
+            "until_step": one.until_step,
+            "expected_s": one.expected_s,
+            "memory_gb": one.memory_gb,
+        }
+        for number, one in zip(numbers, trials, strict=True)
+    ]
+    insert_rows(connection, OrderRow, orders)
+    return numbers
 
 
 def add_order(connection: Connection, study_id: int, kind: str, values: Mapping[str, Any]) -> int:
     """Insert a waiting order and return its number; `values` are further columns of `orders`."""
-    return insert_row(
-        connection,
-        OrderRow,
-        dict(
-            study_id=study_id, kind=kind, state=OrderState.WAITING, **{"expected_s": 0.0, **values}
-        ),
-    )
+    row = {**_WAITING_ORDER, "study_id": study_id, "kind": kind, **values}
+    return insert_row(connection, OrderRow, row)
 
 
 def move_trial(
@@ -138,43 +151,84 @@ def move_trial(
     values: Mapping[str, Any] | None = None,
 ) -> bool:
     """Move a trial from `old` to `new`; False if it was not in `old` any more."""
+    return trial_id in move_trials(connection, old, new, {trial_id: values or {}})
+
+
+def move_trials(
+    connection: Connection,
+    old: TrialState,
+    new: TrialState,
+    values: Mapping[int, Mapping[str, Any]],
+) -> set[int]:
+    """Move trials from `old` to `new`; return those that were still in `old`.
+
+    `values` are further columns of each trial, the same columns of all.
+    """
     assert new in MOVES[old], f"{old} -> {new} is no move of a trial"  # noqa: S101 - for ourselves
-    moved = connection.execute(
-        update(TrialRow)
-        .where(TrialRow.id == trial_id, TrialRow.state == old)
-        .values(state=new, **(values or {}))
-    )
-    if moved.rowcount == 1 and (OVER & {old, new}):
-        _record_verdict(connection, trial_id)
-        _unrank(connection, trial_id)
-    return moved.rowcount == 1
-
-
-def _record_verdict(connection: Connection, trial_id: int) -> None:
-    """Keep a trial's verdict, or that it has none any more, for whoever rebuilds the ledger."""
-    row = connection.execute(select(TrialRow.__table__).where(TrialRow.id == trial_id)).one()
-    facts = {name: getattr(row, name) for name in VERDICT}
-    record_decision(connection, row.study_id, "verdict", {"trial": row.id, **facts}, time.time())
-
-
-def _unrank(connection: Connection, trial_id: int) -> None:
-    """Note that the rankings of a trial's candidate do not know the latest of it."""
-    candidate = select(TrialRow.candidate_id).where(TrialRow.id == trial_id).scalar_subquery()
+    moved: set[int] = set()
+    for some in batches(sorted(values)):
+        in_old = select(TrialRow.id).where(TrialRow.id.in_(some), TrialRow.state == old)
+        moved.update(connection.scalars(in_old))
+    if not moved:
+        return moved
+    rows = [{"trial": trial, **_prefixed(values[trial])} for trial in sorted(moved)]
+    columns: dict[str, Any] = {name: bindparam(f"its_{name}") for name in values[min(moved)]}
     connection.execute(
-        update(CandidateRow).where(CandidateRow.id == candidate).values(is_stale=True)
+        update(TrialRow)
+        .where(TrialRow.id == bindparam("trial"), TrialRow.state == old)
+        .values(state=new, **columns),
+        rows,
     )
+    if OVER & {old, new}:
+        _record_verdicts(connection, moved)
+        _unrank(connection, moved)
+    return moved
 
 
-def move_order(
-    connection: Connection, order_id: int, old: OrderState, new: OrderState, detail: str = ""
-) -> bool:
-    """Move an order from `old` to `new`; False if it was not in `old` any more."""
-    moved = connection.execute(
-        update(OrderRow)
-        .where(OrderRow.id == order_id, OrderRow.state == old)
-        .values(state=new, detail=storable(detail))
-    )
-    return moved.rowcount == 1
+def _prefixed(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"its_{name}": value for name, value in values.items()}
+
+
+def _record_verdicts(connection: Connection, trials: Iterable[int]) -> None:
+    """Keep trials' verdicts, or that they have none any more, for whoever rebuilds the ledger."""
+    for some in batches(sorted(trials)):
+        rows = connection.execute(
+            select(TrialRow.__table__).where(TrialRow.id.in_(some)).order_by(TrialRow.id)
+        ).all()
+        decisions = [
+            {
+                "study_id": row.study_id,
+                "at_s": time.time(),
+                "kind": "verdict",
+                "facts": {"trial": row.id, **{name: getattr(row, name) for name in VERDICT}},
+            }
+            for row in rows
+        ]
+        connection.execute(insert(DecisionRow), decisions)
+
+
+def _unrank(connection: Connection, trials: Iterable[int]) -> None:
+    """Note that the rankings of the trials' candidates do not know the latest of them."""
+    for some in batches(sorted(trials)):
+        candidates = select(TrialRow.candidate_id).where(TrialRow.id.in_(some))
+        stale = update(CandidateRow).where(CandidateRow.id.in_(candidates)).values(is_stale=True)
+        connection.execute(stale)
+
+
+def move_orders(
+    connection: Connection,
+    orders: Sequence[int],
+    old: OrderState,
+    new: OrderState,
+    detail: str = "",
+) -> None:
+    """Move those of the orders that are in `old` to `new`."""
+    for some in batches(orders):
+        connection.execute(
+            update(OrderRow)
+            .where(OrderRow.id.in_(some), OrderRow.state == old)
+            .values(state=new, detail=storable(detail))
+        )
 
 
 def try_again(connection: Connection, order_id: int, values: Mapping[str, Any]) -> None:
@@ -186,14 +240,19 @@ def try_again(connection: Connection, order_id: int, values: Mapping[str, Any]) 
     )
 
 
-def settle_attempt(connection: Connection, attempt_id: int) -> bool:
-    """Note that what follows from an attempt's end has been done; False if it had been."""
-    settled = connection.execute(
-        update(AttemptRow)
-        .where(AttemptRow.id == attempt_id, AttemptRow.settled.is_(False))
-        .values(settled=True)
-    )
-    return settled.rowcount == 1
+def settle_attempts(connection: Connection, attempts: Sequence[int]) -> set[int]:
+    """Note that what follows from attempts' ends is done; return those for which it was not."""
+    settled: set[int] = set()
+    for some in batches(attempts):
+        settled.update(
+            connection.scalars(
+                update(AttemptRow)
+                .where(AttemptRow.id.in_(some), AttemptRow.settled.is_(False))
+                .values(settled=True)
+                .returning(AttemptRow.id)
+            )
+        )
+    return settled
 
 
 def advance(connection: Connection, study_id: int, values: Mapping[str, Any]) -> None:

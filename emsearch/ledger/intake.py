@@ -1,8 +1,9 @@
 """Taking in what attempts said: each event once, however often its file is read."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from emsearch.ledger import jobs
 from emsearch.ledger.results import Said, put_results
@@ -29,11 +30,9 @@ def take_in(connection: Connection, study_id: int, events: Iterable[Event]) -> i
     for event in fresh:
         if str(event.attempt) in attempts:
             said[event.kind].append((attempts[str(event.attempt)], event))
-    for attempt, event in said[EventKind.STARTED]:
-        _started(connection, attempt, event)
+    _start(connection, said[EventKind.STARTED])
     put_results(connection, [one for one in said[EventKind.EVALUATED] if one[0].trial_id])
-    for attempt, event in said[EventKind.ENDED]:
-        _ended(connection, attempt, event)
+    _end(connection, said[EventKind.ENDED])
     return len(fresh)
 
 
@@ -81,30 +80,58 @@ def _attempts(connection: Connection, names: Iterable[str]) -> dict[str, AnyRow]
     }
 
 
-def _started(connection: Connection, attempt: AnyRow, event: Event) -> None:
-    connection.execute(
-        update(AttemptRow)
-        .where(AttemptRow.id == attempt.id, AttemptRow.state != AttemptState.ENDED)
-        .values(
-            state=AttemptState.RUNNING,
-            node=storable(event.facts.get("node", "")),
-            started_s=event.at_s,
-        )
+_START = (
+    update(AttemptRow)
+    .where(AttemptRow.id == bindparam("attempt"), AttemptRow.state != AttemptState.ENDED)
+    .values(
+        state=AttemptState.RUNNING, node=bindparam("its_node"), started_s=bindparam("its_start_s")
     )
+)
+_RESULT = (
+    update(AttemptRow)
+    .where(AttemptRow.id == bindparam("attempt"))
+    .values(
+        first_step=bindparam("its_first_step"),
+        step=bindparam("its_step"),
+        result=bindparam("its_result"),
+    )
+)
 
 
-def _ended(connection: Connection, attempt: AnyRow, event: Event) -> None:
-    facts = event.facts
+def _start(connection: Connection, said: Sequence[Said]) -> None:
+    rows = [
+        {
+            "attempt": attempt.id,
+            "its_node": storable(event.facts.get("node", "")),
+            "its_start_s": event.at_s,
+        }
+        for attempt, event in said
+    ]
+    if rows:
+        connection.execute(_START, rows)
+
+
+def _end(connection: Connection, said: Sequence[Said]) -> None:
+    if not said:
+        return
+    jobs.end_attempts(connection, {attempt.id: _ending(attempt, event) for attempt, event in said})
+    rows = [
+        {
+            "attempt": attempt.id,
+            "its_first_step": event.facts.get("first_step"),
+            "its_step": event.facts.get("step", 0),
+            "its_result": dict(event.facts),
+        }
+        for attempt, event in said
+    ]
+    connection.execute(_RESULT, rows)
+
+
+def _ending(attempt: AnyRow, event: Event) -> dict[str, Any]:
     # The same signal asks to make room and to end: who sent it, the worker cannot know.
-    is_told = attempt.stopped_s is not None and facts["cause"] == Cause.PREEMPTED
-    values = {
-        "cause": Cause.CANCELLED if is_told else facts["cause"],
+    is_told = attempt.stopped_s is not None and event.facts["cause"] == Cause.PREEMPTED
+    return {
+        "cause": Cause.CANCELLED if is_told else event.facts["cause"],
         "ended_s": event.at_s,
-        "detail": facts.get("detail", ""),
+        "detail": event.facts.get("detail", ""),
     }
-    jobs.end_attempt(connection, attempt.id, values)
-    connection.execute(
-        update(AttemptRow)
-        .where(AttemptRow.id == attempt.id)
-        .values(first_step=facts.get("first_step"), step=facts.get("step", 0), result=dict(facts))
-    )

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, exists, func, select, update
 from sqlalchemy.orm import aliased
 
-from emsearch.ledger.rows import Rows, insert_row, storable
-from emsearch.ledger.tables import AttemptRow, Base, JobRow, OrderRow, TrialRow
+from emsearch.ledger.rows import Rows, batches, insert_row, insert_rows, storable
+from emsearch.ledger.tables import AttemptRow, JobRow, OrderRow, TrialRow
 from emsearch.records.event import AttemptName
 from emsearch.records.trial import AttemptState, Cause, OrderState, TrialState
 
@@ -22,7 +22,8 @@ __all__ = [
     "begin_job",
     "correct_causes",
     "end_attempt",
-    "end_job",
+    "end_attempts",
+    "end_jobs",
     "job_was_restarted",
     "job_was_stopped",
     "job_was_submitted",
@@ -44,13 +45,17 @@ def live_jobs(connection: Connection, study_id: int) -> Rows:
     ).all()
 
 
-def open_attempts(connection: Connection, job_id: int) -> Rows:
-    """Return id, restart, started_s of a task's attempts that have not ended, in their order."""
-    return connection.execute(
-        select(AttemptRow.id, AttemptRow.restart, AttemptRow.started_s)
-        .where(AttemptRow.job_id == job_id, AttemptRow.state != AttemptState.ENDED)
-        .order_by(AttemptRow.restart, AttemptRow.id)
-    ).all()
+def open_attempts(connection: Connection, jobs: Sequence[int]) -> Rows:
+    """Return id, job_id, restart, started_s of tasks' attempts that have not ended, in order."""
+    return [
+        row
+        for some in batches(jobs)
+        for row in connection.execute(
+            select(AttemptRow.id, AttemptRow.job_id, AttemptRow.restart, AttemptRow.started_s)
+            .where(AttemptRow.job_id.in_(some), AttemptRow.state != AttemptState.ENDED)
+            .order_by(AttemptRow.job_id, AttemptRow.restart, AttemptRow.id)
+        )
+    ]
 
 
 def begin_job(
@@ -82,7 +87,7 @@ def begin_job(
         )
         .values(state=TrialState.RUNNING)
     )
-    jobs = _insert_all(
+    jobs = insert_rows(
         connection,
         JobRow,
         [
@@ -107,19 +112,8 @@ def begin_job(
         for order in orders
         if order in begun
     ]
-    rows = iter(_insert_all(connection, AttemptRow, attempts))
+    rows = iter(insert_rows(connection, AttemptRow, attempts))
     return [{order: next(rows) for order in orders if order in begun} for orders in tasks]
-
-
-def _insert_all(
-    connection: Connection, table: type[Base], values: Sequence[Mapping[str, Any]]
-) -> list[int]:
-    """Insert rows and return their numbers, in the same order."""
-    if not values:
-        return []
-    key = table.__table__.c.id
-    inserted = insert(table).returning(key, sort_by_parameter_order=True)
-    return [int(number) for number in connection.scalars(inserted, list(values))]
 
 
 def withdraw_job(connection: Connection, token: str) -> None:
@@ -146,11 +140,10 @@ def abandon_job(connection: Connection, token: str, now_s: float) -> None:
 
     Its rows stay. Should it turn up all the same, its attempts have had their turn.
     """
-    for job in connection.scalars(select(JobRow.id).where(JobRow.token == token)).all():
-        for attempt in open_attempts(connection, job):
-            values = {"cause": Cause.LOST, "detail": "its job was never submitted"}
-            end_attempt(connection, attempt.id, {**values, "ended_s": now_s})
-        end_job(connection, job, now_s)
+    jobs = connection.scalars(select(JobRow.id).where(JobRow.token == token)).all()
+    lost = {"cause": Cause.LOST, "ended_s": now_s, "detail": "its job was never submitted"}
+    end_attempts(connection, {row.id: lost for row in open_attempts(connection, jobs)})
+    end_jobs(connection, jobs, now_s)
 
 
 def job_was_submitted(connection: Connection, token: str, handles: Sequence[str]) -> None:
@@ -228,9 +221,10 @@ def add_restart(connection: Connection, name: str, restart: int) -> int | None:
     return insert_row(connection, AttemptRow, values)
 
 
-def end_job(connection: Connection, job_id: int, now_s: float) -> None:
-    """Note that a task of a job is over."""
-    connection.execute(update(JobRow).where(JobRow.id == job_id).values(ended_s=now_s))
+def end_jobs(connection: Connection, jobs: Sequence[int], now_s: float) -> None:
+    """Note that tasks of jobs are over."""
+    for some in batches(jobs):
+        connection.execute(update(JobRow).where(JobRow.id.in_(some)).values(ended_s=now_s))
 
 
 def end_attempt(connection: Connection, attempt_id: int, values: Mapping[str, Any]) -> bool:
@@ -242,6 +236,33 @@ def end_attempt(connection: Connection, attempt_id: int, values: Mapping[str, An
         .values(state=AttemptState.ENDED, **columns)
     )
     return ended.rowcount == 1
+
+
+_END = (
+    update(AttemptRow)
+    .where(AttemptRow.id == bindparam("attempt"), AttemptRow.state != AttemptState.ENDED)
+    .values(
+        state=AttemptState.ENDED,
+        cause=bindparam("its_cause"),
+        ended_s=bindparam("its_end_s"),
+        detail=bindparam("its_detail"),
+    )
+)
+
+
+def end_attempts(connection: Connection, endings: Mapping[int, Mapping[str, Any]]) -> None:
+    """End those of the attempts that have not ended yet; of each cause, ended_s and detail."""
+    rows = [
+        {
+            "attempt": attempt,
+            "its_cause": ending["cause"],
+            "its_end_s": ending["ended_s"],
+            "its_detail": storable(ending["detail"]),
+        }
+        for attempt, ending in endings.items()
+    ]
+    if rows:
+        connection.execute(_END, rows)
 
 
 _BY_SIGNAL = (Cause.PREEMPTED, Cause.TIMEOUT)

@@ -8,7 +8,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from emsearch.ledger.tables import Base, CandidateRow, TreeRow
 
-__all__ = ["OF_ITS_TREE", "AnyRow", "Rows", "batches", "insert_new", "insert_row", "storable"]
+__all__ = [
+    "OF_ITS_TREE",
+    "AnyRow",
+    "Rows",
+    "batches",
+    "insert_new",
+    "insert_row",
+    "insert_rows",
+    "storable",
+]
 
 AnyRow = Row[*tuple[Any, ...]]
 Rows = Sequence[AnyRow]
@@ -29,13 +38,27 @@ def insert_row(connection: Connection, table: type[Base], values: Mapping[str, A
     return int(key[0])
 
 
+def insert_rows(
+    connection: Connection, table: type[Base], values: Sequence[Mapping[str, Any]]
+) -> list[int]:
+    """Insert rows, all with the same columns, and return their numbers, in the same order."""
+    if not values:
+        return []
+    key = table.__table__.c.id
+    inserted = insert(table).returning(key, sort_by_parameter_order=True)
+    return [int(number) for number in connection.scalars(inserted, list(values))]
+
+
 def insert_new(
-    connection: Connection, table: type[Base], values: Mapping[str, Any], key: Sequence[str]
-) -> bool:
-    """Insert a row unless there is one with the same `key` columns; return whether it was new."""
-    statement = _INSERTS[connection.dialect.name](table).values(**values)
-    fresh = statement.on_conflict_do_nothing(index_elements=key).returning(getattr(table, key[0]))
-    return connection.execute(fresh).first() is not None
+    connection: Connection,
+    table: type[Base],
+    values: Sequence[Mapping[str, Any]],
+    key: Sequence[str],
+) -> None:
+    """Insert those of the rows of whose `key` columns there is none yet."""
+    if values:
+        statement = _INSERTS[connection.dialect.name](table.__table__)
+        connection.execute(statement.on_conflict_do_nothing(index_elements=key), list(values))
 
 
 def batches(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -207,10 +207,12 @@ def take_in(trials: int, steps: int, folder: Path) -> float:
         for number in range(trials):
             tree = Tree("encoder_decoder_2d", Node("convolution", deltas=(("width", number),)))
             candidate = Candidate(number=number, tree=tree, recipe=Recipe(), origin=Origin.RANDOM)
-            row = changes.add_candidate(connection, 1, candidate, arithmetic)
-            changes.add_trial(
-                connection, 1, row, repeat=0, seed=number, until_step=400, expected_s=1.0
+            fresh = changes.NewCandidate(candidate=candidate, arithmetic=arithmetic)
+            [row] = changes.add_candidates(connection, 1, [fresh])
+            trial = changes.NewTrial(
+                candidate_id=row, repeat=0, seed=number, until_step=400, expected_s=1.0
             )
+            changes.add_trials(connection, 1, [trial])
         jobs.begin_job(connection, 1, "job", [range(1, trials + 1)], 0.0)
         jobs.job_was_submitted(connection, "job", ["1"])
     leave_events(folder / "study" / "inbox", trials, steps)

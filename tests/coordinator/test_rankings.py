@@ -35,17 +35,15 @@ class AFewCandidates:
                 candidate = Candidate(
                     number=number, tree=tree, recipe=Recipe(), origin=Origin.RANDOM
                 )
-                added = changes.add_candidate(connection, 1, candidate, ARITHMETIC)
-                for repeat in range(2):
-                    changes.add_trial(
-                        connection,
-                        1,
-                        added,
-                        repeat=repeat,
-                        seed=1,
-                        until_step=40,
-                        expected_s=1.0,
+                fresh = changes.NewCandidate(candidate=candidate, arithmetic=ARITHMETIC)
+                [added] = changes.add_candidates(connection, 1, [fresh])
+                trials = [
+                    changes.NewTrial(
+                        candidate_id=added, repeat=repeat, seed=1, until_step=40, expected_s=1.0
                     )
+                    for repeat in range(2)
+                ]
+                changes.add_trials(connection, 1, trials)
             jobs.begin_job(connection, 1, "j", [range(1, 2 * count + 1)], 0.0)
 
     def score(self, candidate: int, repeat: int, step: int, mean: float) -> None:

@@ -27,8 +27,10 @@ def held(database: URL, any_tree: Tree) -> Iterator[tuple[Ledger, Lease]]:
     candidate = Candidate(number=1, tree=any_tree, recipe=Recipe(), origin=Origin.RANDOM)
     arithmetic = {"parameters": 10, "flops": 10, "memory_gb": 0.1, "step_s": 0.5}
     with ledger.writing(lease) as connection:
-        row = changes.add_candidate(connection, 1, candidate, arithmetic)
-        changes.add_trial(connection, 1, row, repeat=0, seed=3, until_step=40, expected_s=1.0)
+        fresh = changes.NewCandidate(candidate=candidate, arithmetic=arithmetic)
+        [row] = changes.add_candidates(connection, 1, [fresh])
+        trial = changes.NewTrial(candidate_id=row, repeat=0, seed=3, until_step=40, expected_s=1.0)
+        changes.add_trials(connection, 1, [trial])
         jobs.begin_job(connection, 1, "job-1", [[1]], 5.0)
     yield ledger, lease
     ledger.close()
@@ -95,8 +97,8 @@ def test_an_end_is_settled_once(held: tuple[Ledger, Lease]) -> None:
         take_in(connection, 1, [end])
         (ended,) = endings.ended_attempts(connection, 1)
         assert (ended.cause, ended.result["step"]) == (Cause.PAUSED, 40)
-        assert changes.settle_attempt(connection, ended.id)
-        assert not changes.settle_attempt(connection, ended.id)
+        assert changes.settle_attempts(connection, [ended.id]) == {ended.id}
+        assert not changes.settle_attempts(connection, [ended.id])
         assert not endings.ended_attempts(connection, 1)
 
 

@@ -160,20 +160,20 @@ class AStudy:
             "memory_gb": 0.8,
             "step_s": 0.2,
         }
-        row = changes.add_candidate(
-            connection, self.study, candidate, arithmetic, candidate.number or None
+        fresh = changes.NewCandidate(
+            candidate=candidate, arithmetic=arithmetic, draw=candidate.number or None
         )
+        [row] = changes.add_candidates(connection, self.study, [fresh])
         for repeat in range(repeats):
             fate = self._fate(candidate, repeat)
-            trial = changes.add_trial(
-                connection,
-                self.study,
-                row,
+            new = changes.NewTrial(
+                candidate_id=row,
                 repeat=repeat,
                 seed=1000 * candidate.number + repeat,
                 until_step=RUNGS[0] if fate == Cause.PAUSED else RUNGS[-1],
                 expected_s=20.0,
             )
+            [trial] = changes.add_trials(connection, self.study, [new])
             self._run(connection, trial, fate, quality + self.random.gauss(0, 0.012))
 
     def _fate(self, candidate: Candidate, repeat: int) -> Cause:
@@ -186,14 +186,14 @@ class AStudy:
     def _run(self, connection: Connection, trial: int, fate: Cause, quality: float) -> None:
         if trial % 7 == 0:  # a first attempt that was preempted
             self._attempt(connection, trial, Cause.PREEMPTED, [])
-            changes.move_order(connection, self._order, OrderState.RUNNING, OrderState.WAITING)
+            changes.move_orders(connection, [self._order], OrderState.RUNNING, OrderState.WAITING)
             changes.move_trial(connection, trial, TrialState.RUNNING, TrialState.WAITING)
         steps = {Cause.PAUSED: [100], Cause.COMPLETED: [100, 200, 300, 400]}.get(fate, [100])
         scores = [(step, self.score(quality, step)) for step in steps]
         self._attempt(connection, trial, fate, scores if fate != Cause.ERROR else [])
         last = scores[-1][1].mean_iou
         done = OrderState.DONE if fate in {Cause.PAUSED, Cause.COMPLETED} else OrderState.FAILED
-        changes.move_order(connection, self._order, OrderState.RUNNING, done)
+        changes.move_orders(connection, [self._order], OrderState.RUNNING, done)
         verdict: dict[Cause, tuple[TrialState, dict[str, Any]]] = {
             Cause.PAUSED: (TrialState.PAUSED, {"score": last}),
             Cause.COMPLETED: (TrialState.COMPLETED, {"score": last, "weights": f"trials/{trial}"}),
@@ -244,7 +244,7 @@ class AStudy:
             for number, (kind, at_s, said) in enumerate(facts)
         ]
         intake.take_in(connection, self.study, events)
-        jobs.end_job(connection, self.jobs, started + 96)
+        jobs.end_jobs(connection, [self.jobs], started + 96)
 
     def _combine(self, connection: Connection) -> None:
         last = self._order  # as many trials as orders

@@ -45,10 +45,12 @@ def _fill(file: Path) -> None:
             origin = Origin.RANDOM if number else Origin.BASELINE
             tree = Tree("encoder_decoder_2d", Node("convolution", deltas=(("width", number),)))
             candidate = Candidate(number=number, tree=tree, recipe=Recipe(), origin=origin)
-            row_id = changes.add_candidate(connection, study, candidate, arithmetic)
-            changes.add_trial(
-                connection, study, row_id, repeat=0, seed=number, until_step=40, expected_s=1.0
+            fresh = changes.NewCandidate(candidate=candidate, arithmetic=arithmetic)
+            [row_id] = changes.add_candidates(connection, study, [fresh])
+            trial = changes.NewTrial(
+                candidate_id=row_id, repeat=0, seed=number, until_step=40, expected_s=1.0
             )
+            changes.add_trials(connection, study, [trial])
             jobs.begin_job(connection, study, f"job-{number}", [[number + 1]], 5.0)
             intake.take_in(connection, study, _events(number))
         refresh_rankings(connection, study, (10, 40))
