@@ -86,7 +86,7 @@ def view(
         from emsearch.inference.neuroglancer import neuroglancer_state
         from emsearch.records.files import write_json
 
-        write_json(neuroglancer, neuroglancer_state(found, image, url))
+        write_json(neuroglancer, neuroglancer_state(found, image, url), indent=1)
         typer.echo(
             f"{neuroglancer}\nServe the folder that holds the data at {url} with CORS allowed, "
             "such as with: npx http-server --cors -p 8000; then paste the state into "

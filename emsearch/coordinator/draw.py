@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -23,6 +23,7 @@ from emsearch.trees.baseline import baseline
 from emsearch.trees.fit import find_misfit
 from emsearch.trees.mutate import cross, mutate
 from emsearch.trees.node import Tree
+from emsearch.trees.plan import Plan, digest_of
 from emsearch.trees.sample import draw_new
 from emsearch.trees.space import make_space
 from emsearch.trees.tally import tally_of
@@ -83,13 +84,14 @@ class Drawing:
             first=number + 1,
             known=known,
         )
-        drawn: list[tuple[Candidate, int | None]] = []
+        drawn: list[_Drawn] = []
         for found in islice(fresh, count):
             redrawn.update(_limit(reason) for reason in found.redrawn)
             redrawn.update(f"made smaller: {_limit(reason)}" for reason in found.mended)
             redrawn["drawn before"] += found.number - number - 1
             number = found.number
-            drawn.append((_random(free + len(drawn), found.tree, self._spec), number))
+            candidate = _random(free + len(drawn), found.tree, self._spec)
+            drawn.append(_Drawn(candidate, found.plan, number))
         self._add(connection, drawn)
         changes.record_decision(connection, self._study, "redrawn", dict(+redrawn), time.time())
 
@@ -113,7 +115,7 @@ class Drawing:
             origin=Origin.BRED,
             parent=action.parents[0],
         )
-        self._add(connection, [(candidate, None)])
+        self._add(connection, [_Drawn(candidate, bred.plan())])
         return {"candidate": number, "parents": list(action.parents)}
 
     def _known(self, connection: Connection) -> set[str]:
@@ -145,12 +147,11 @@ class Drawing:
     def _again(self, connection: Connection, number: int, until_step: int) -> dict[str, Any]:
         row = queries.candidates(connection, self._study, number)[0]
         repeats = searches.repeats_of(connection, row.id)
-        tree, recipe = Tree.from_dict(row.structure), _RECIPE.validate_python(row.recipe)
-        candidate = Candidate(number=number, tree=tree, recipe=recipe, origin=Origin(row.origin))
+        recipe = _RECIPE.validate_python(row.recipe)
         trial = changes.NewTrial(
             candidate_id=row.id,
             repeat=repeats,
-            seed=_seeds(self._spec.study.seed, candidate, [repeats])[0],
+            seed=seed_of(self._spec.study.seed, row.digest, recipe.digest(), repeats),
             until_step=until_step,
             expected_s=self._spec.training.seconds(until_step, row.step_s),
         )
@@ -174,7 +175,8 @@ class Drawing:
             )
             for place, recipe in enumerate(recipes)
         ]
-        self._add(connection, [(candidate, None) for candidate in tuned])
+        plan = tree.plan()
+        self._add(connection, [_Drawn(candidate, plan) for candidate in tuned])
 
     def _tuner(self, connection: Connection, row: AnyRow, rows: Rows) -> Tuner:
         """Return a survivor's tuner, told all that is known by now; it is built where none is."""
@@ -248,18 +250,19 @@ class Drawing:
             recipe=self._spec.training.recipe(),
             origin=Origin.BASELINE,
         )
-        self._add(connection, [(candidate, None)])
+        self._add(connection, [_Drawn(candidate, tree.plan())])
         return tree.digest()
 
-    def _add(self, connection: Connection, drawn: Sequence[tuple[Candidate, int | None]]) -> None:
-        """Add candidates, each with its draw's number if it has one, and their trials."""
+    def _add(self, connection: Connection, drawn: Sequence["_Drawn"]) -> None:
+        """Add candidates and their trials."""
         fresh = [
             changes.NewCandidate(
-                candidate=candidate,
-                arithmetic=arithmetic_of(candidate.tree, self._target, self._limits),
-                draw=number,
+                candidate=one.candidate,
+                digest=digest_of(one.plan),
+                arithmetic=arithmetic_of(one.plan, self._target, self._limits),
+                draw=one.number,
             )
-            for candidate, number in drawn
+            for one in drawn
         ]
         rows = changes.add_candidates(connection, self._study, fresh)
         trials = [
@@ -269,12 +272,12 @@ class Drawing:
 
     def _trials(self, row: int, fresh: changes.NewCandidate) -> Iterator[changes.NewTrial]:
         repeats, until_step = self._extent(fresh.candidate.origin)
-        seeds = _seeds(self._spec.study.seed, fresh.candidate, range(repeats))
-        for repeat, seed in enumerate(seeds):
+        names = fresh.digest, fresh.candidate.recipe.digest()
+        for repeat in range(repeats):
             yield changes.NewTrial(
                 candidate_id=row,
                 repeat=repeat,
-                seed=seed,
+                seed=seed_of(self._spec.study.seed, *names, repeat),
                 until_step=until_step,
                 expected_s=self._spec.training.seconds(until_step, fresh.arithmetic["step_s"]),
                 memory_gb=fresh.arithmetic["memory_gb"],
@@ -293,9 +296,20 @@ class Drawing:
         }[origin]
 
 
-def arithmetic_of(tree: Tree, target: Target, limits: Limits) -> dict[str, Any]:
-    """Return the columns of `trees` that follow from a tree's arithmetic."""
-    tally = tally_of(tree.plan(), target.channels, target.classes, target.patch_zyx)
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A candidate to add."""
+
+    candidate: Candidate
+    plan: Plan
+    """What its tree comes to."""
+    number: int | None = None
+    """Its tree's place in the study's row of random trees."""
+
+
+def arithmetic_of(plan: Plan, target: Target, limits: Limits) -> dict[str, Any]:
+    """Return the columns of `trees` that follow from the arithmetic of what a tree comes to."""
+    tally = tally_of(plan, target.channels, target.classes, target.patch_zyx)
     return {
         "parameters": tally.parameters,
         "flops": tally.flops,
@@ -312,8 +326,3 @@ def _limit(reason: str) -> str:
 def _random(number: int, tree: Tree, spec: StudySpec) -> Candidate:
     recipe = spec.training.recipe()
     return Candidate(number=number, tree=tree, recipe=recipe, origin=Origin.RANDOM)
-
-
-def _seeds(study_seed: int, candidate: Candidate, repeats: Sequence[int]) -> list[int]:
-    names = candidate.tree.digest(), candidate.recipe.digest()
-    return [seed_of(study_seed, *names, repeat) for repeat in repeats]

@@ -19,9 +19,9 @@ from emsearch.ranking.posterior import Ranked, Result, rank
 
 __all__ = ["RankingKeeper", "Sample", "rank_changed", "refresh_rankings"]
 
-_SHARE = 0.05
+_SHARE = 0.02
 """Part of the time that ranking all candidates together may take."""
-_NEWS_SHARE = 0.2
+_NEWS_SHARE = 0.05
 """The same of ranking news; what has to wait is ranked with the next."""
 _TOGETHER = 10_000
 """Candidates of a rung that are ranked together: more would be too many for one fit's memory. Of

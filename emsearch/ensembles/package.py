@@ -95,7 +95,7 @@ def pack(folder: Path, card: Card, weights: Sequence[Path]) -> None:
             scratch.write_bytes(content)
         digest = sha256(content).hexdigest()
         members.append({**asdict(member), "weights": name, "sha256": digest})
-    write_json(folder / CARD, {**asdict(card), "members": members})
+    write_json(folder / CARD, {**asdict(card), "members": members}, indent=1)
     with replacing(folder / "README.md") as scratch:
         scratch.write_text(_readme(card), encoding="utf-8")
 

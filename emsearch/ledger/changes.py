@@ -56,6 +56,8 @@ class NewCandidate:
     """A candidate to insert."""
 
     candidate: Candidate
+    digest: str
+    """Of its tree."""
     arithmetic: Mapping[str, Any]
     """parameters, flops, memory_gb and step_s of the tree."""
     draw: int | None = None
@@ -78,30 +80,29 @@ def add_candidates(
     connection: Connection, study_id: int, fresh: Sequence[NewCandidate]
 ) -> list[int]:
     """Insert candidates, and their trees where they are new; return the candidates' rows."""
-    digests = [one.candidate.tree.digest() for one in fresh]
     trees = [
         {
             "study_id": study_id,
-            "digest": digest,
+            "digest": one.digest,
             "family": one.candidate.tree.family,
             "structure": one.candidate.tree.to_dict(),
             **one.arithmetic,
         }
-        for digest, one in zip(digests, fresh, strict=True)
+        for one in fresh
     ]
     insert_new(connection, TreeRow, trees, ["study_id", "digest"])
     rows = [
         {
             "study_id": study_id,
             "number": one.candidate.number,
-            "tree_digest": digest,
+            "tree_digest": one.digest,
             "recipe": asdict(one.candidate.recipe),
             "recipe_digest": one.candidate.recipe.digest(),
             "origin": one.candidate.origin,
             "parent": one.candidate.parent,
             "draw": one.draw,
         }
-        for digest, one in zip(digests, fresh, strict=True)
+        for one in fresh
     ]
     return insert_rows(connection, CandidateRow, rows)
 

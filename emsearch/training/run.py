@@ -62,7 +62,7 @@ def run_trial(task: TrainOrder, post: Post) -> Outcome:
         return Outcome(cause=Cause.COMPLETED, facts=told["facts"])
     device = pick_device(task.device)
     with telling_memory(), reproducible(device), open_batches(task, post.study, device) as batches:
-        write_json(post.folder / "provenance.json", provenance(task, device))
+        write_json(post.folder / "provenance.json", provenance(task, device), indent=1)
         trial = _Trial(task=task, post=post, training=begin_training(task, batches, device))
         trial.resume(load_newest(attempts, device, trial.can_use), batches)
         return trial.carry_on(batches, _Validation.of(task, trial.training, post.study, device))
@@ -224,7 +224,7 @@ class _Trial:
             "weights": Path(relpath(weights, self.post.study)).as_posix(),
         }
         result = {"horizon": self.task.horizon, "facts": facts, "evaluated": self.evaluated}
-        write_json(self.post.folder / "result.json", result)
+        write_json(self.post.folder / "result.json", result, indent=1)
         drop_checkpoints(self.post.folder)
         return Outcome(cause=Cause.COMPLETED, facts=facts)
 

@@ -207,7 +207,9 @@ def take_in(trials: int, steps: int, folder: Path) -> float:
         for number in range(trials):
             tree = Tree("encoder_decoder_2d", Node("convolution", deltas=(("width", number),)))
             candidate = Candidate(number=number, tree=tree, recipe=Recipe(), origin=Origin.RANDOM)
-            fresh = changes.NewCandidate(candidate=candidate, arithmetic=arithmetic)
+            fresh = changes.NewCandidate(
+                candidate=candidate, digest=candidate.tree.digest(), arithmetic=arithmetic
+            )
             [row] = changes.add_candidates(connection, 1, [fresh])
             trial = changes.NewTrial(
                 candidate_id=row, repeat=0, seed=number, until_step=400, expected_s=1.0

@@ -35,7 +35,9 @@ class AFewCandidates:
                 candidate = Candidate(
                     number=number, tree=tree, recipe=Recipe(), origin=Origin.RANDOM
                 )
-                fresh = changes.NewCandidate(candidate=candidate, arithmetic=ARITHMETIC)
+                fresh = changes.NewCandidate(
+                    candidate=candidate, digest=candidate.tree.digest(), arithmetic=ARITHMETIC
+                )
                 [added] = changes.add_candidates(connection, 1, [fresh])
                 trials = [
                     changes.NewTrial(

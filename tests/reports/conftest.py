@@ -161,7 +161,10 @@ class AStudy:
             "step_s": 0.2,
         }
         fresh = changes.NewCandidate(
-            candidate=candidate, arithmetic=arithmetic, draw=candidate.number or None
+            candidate=candidate,
+            digest=candidate.tree.digest(),
+            arithmetic=arithmetic,
+            draw=candidate.number or None,
         )
         [row] = changes.add_candidates(connection, self.study, [fresh])
         for repeat in range(repeats):

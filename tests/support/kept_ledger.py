@@ -45,7 +45,9 @@ def _fill(file: Path) -> None:
             origin = Origin.RANDOM if number else Origin.BASELINE
             tree = Tree("encoder_decoder_2d", Node("convolution", deltas=(("width", number),)))
             candidate = Candidate(number=number, tree=tree, recipe=Recipe(), origin=origin)
-            fresh = changes.NewCandidate(candidate=candidate, arithmetic=arithmetic)
+            fresh = changes.NewCandidate(
+                candidate=candidate, digest=candidate.tree.digest(), arithmetic=arithmetic
+            )
             [row_id] = changes.add_candidates(connection, study, [fresh])
             trial = changes.NewTrial(
                 candidate_id=row_id, repeat=0, seed=number, until_step=40, expected_s=1.0
