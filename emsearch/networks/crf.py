@@ -162,8 +162,12 @@ class CrfRnn(nn.Module):
             return logits_BKZYX
         with torch.autocast(logits_BKZYX.device.type, enabled=False):
             precision = torch.promote_types(logits_BKZYX.dtype, torch.float32)
-            return self._refined(logits_BKZYX.to(precision), image_BCZYX.detach().to(precision))
+            image = image_BCZYX.detach().to(precision)
+            refined: Tensor = self._refined(logits_BKZYX.to(precision), image)
+            return refined
 
+    # Its loops over the window unroll to thousands of operations, which compile for minutes.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _refined(self, unary_BKZYX: Tensor, image_BCZYX: Tensor) -> Tensor:
         ones_B1ZYX = torch.ones_like(unary_BKZYX[:, :1])
         with torch.no_grad():

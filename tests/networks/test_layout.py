@@ -27,7 +27,12 @@ def test_channels_last_predicts_the_same(family: str) -> None:
     build(tree, 1, 3, seed=1).load_state_dict(state)
 
 
-@pytest.mark.parametrize("family", ["dense_2d", "encoder_decoder_3d"])
+# The tracer makes torch warn of what the tracer itself does.
+@pytest.mark.filterwarnings("ignore:<class 'torch.autograd.function.Function'> should not be")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize(
+    "family", ["dense_2d", "encoder_decoder_3d", "hybrid_2d3d", "hybrid_2d3d_crf"]
+)
 def test_a_compiled_network_trains_the_same(family: str) -> None:
     tree = draw(make_space([family], {"width": [4, 8]}), 1, 0, TARGET, Limits()).tree
     image = torch.rand(2, 1, 4, 32, 32, generator=torch.Generator().manual_seed(0))
