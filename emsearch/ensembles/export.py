@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from emsearch.errors import SpecError
 from emsearch.inference.committee import tempered, vote_of
 from emsearch.inference.ensemble import Ensemble
+from emsearch.networks.late import settled
 from emsearch.records.files import replacing
 
 __all__ = ["TOLERANCE", "Graph", "export_torch", "facts_of", "require_equal", "window_of"]
@@ -38,7 +39,7 @@ class Graph(nn.Module):
     def __init__(self, ensemble: Ensemble) -> None:
         super().__init__()
         committee = ensemble.committee
-        self.networks = nn.ModuleList(member.network for member in committee.members)
+        self.networks = nn.ModuleList(settled(member.network) for member in committee.members)
         self.weights = committee.weights
         self.is_majority = committee.is_majority
         self.mean, self.std = ensemble.card.mean, ensemble.card.std

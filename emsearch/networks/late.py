@@ -1,11 +1,13 @@
 """Parts of a network that wait until what is before them has trained."""
 
+from copy import deepcopy
+
 from torch import nn
 
 from emsearch.networks.crf import CrfRnn
 from emsearch.networks.hybrid import Hybrid, Turn
 
-__all__ = ["join_late"]
+__all__ = ["join_late", "settled"]
 
 
 def join_late(network: nn.Module, *, joined: bool) -> bool:
@@ -22,3 +24,18 @@ def join_late(network: nn.Module, *, joined: bool) -> bool:
     for cascade in cascades:
         cascade.turn.fill_(Turn.SECOND if joined else Turn.FIRST)
     return bool(layers or cascades)
+
+
+def settled(network: nn.Module) -> nn.Module:
+    """Return a copy in which what takes part is fixed: an exported graph cannot ask a buffer."""
+    copy = deepcopy(network)
+    for module in list(copy.modules()):
+        if isinstance(module, CrfRnn):
+            is_joined = bool(module.joined)
+            del module.joined
+            module.joined = is_joined  # type: ignore[assignment]
+        elif isinstance(module, Hybrid):
+            turn = int(module.turn)
+            del module.turn
+            module.turn = turn  # type: ignore[assignment]
+    return copy
