@@ -39,7 +39,9 @@ class Graph(nn.Module):
     def __init__(self, ensemble: Ensemble) -> None:
         super().__init__()
         committee = ensemble.committee
-        self.networks = nn.ModuleList(settled(member.network) for member in committee.members)
+        self.networks = nn.ModuleList(
+            settled(member.opened().network) for member in committee.members
+        )
         self.weights = committee.weights
         self.is_majority = committee.is_majority
         self.mean, self.std = ensemble.card.mean, ensemble.card.std

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emsearch.errors import SpecError
 from emsearch.inference.box import Box, Reader, Shape, split_box
-from emsearch.inference.predict import Predictor, most_probable
+from emsearch.inference.predict import Member, most_probable
 from emsearch.inference.tiles import Tiling
 from emsearch.inference.views import Manner, views_of
 
@@ -30,7 +30,7 @@ _PLAIN = Manner()
 class Committee:
     """Networks with weights that sum to 1."""
 
-    members: tuple[Predictor, ...]
+    members: tuple[Member, ...]
     weights: tuple[float, ...]
     is_majority: bool = False
     """Whether each network votes for its most probable class, instead of all being averaged."""
@@ -74,7 +74,7 @@ class Committee:
     def label(self, read: Reader, volume_zyx: Shape, region: Box) -> NDArray[np.uint8]:
         """Return the labels_ZYX of a region; of a single network, without its probabilities."""
         if len(self.members) == 1 and self.manner == _PLAIN:
-            return self.members[0].labels(read, volume_zyx, region)
+            return self.members[0].opened().labels(read, volume_zyx, region)
         found_ZYX = most_probable(self.predict(read, volume_zyx, region))
         labels_ZYX: NDArray[np.uint8] = found_ZYX.cpu().numpy()
         return labels_ZYX
@@ -88,7 +88,7 @@ class Committee:
         self,
         sum_KZYX: Tensor,
         weight: float,
-        member: Predictor,
+        member: Member,
         where: tuple[Reader, Shape, Box],
         *,
         is_first: bool,
@@ -98,10 +98,11 @@ class Committee:
         The first that is added replaces what is there.
         """
         read, volume_zyx, region = where
-        views = list(views_of(self.manner, is_flat=member.is_flat))
+        views = list(views_of(self.manner, is_flat=member.tiling.is_flat))
+        network = member.opened()
         for turn, view in enumerate(views):
             seen = (view.reader(read, volume_zyx), view.shape(volume_zyx))
-            for box, piece_KZYX in member.pieces(*seen, view.box(region, volume_zyx)):
+            for box, piece_KZYX in network.pieces(*seen, view.box(region, volume_zyx)):
                 place = view.back(box, volume_zyx).slices(region.start_zyx)
                 here_KZYX, share = sum_KZYX[:, *place], weight / len(views)
                 if is_first and turn == 0:
@@ -121,7 +122,7 @@ class Committee:
 
     def block_zyx(self, volume_zyx: Shape) -> Shape:
         """Return the shape of blocks in which a volume of that shape is best predicted."""
-        if self.manner.axes == "zyx" and any(member.is_flat for member in self.members):
+        if self.manner.axes == "zyx" and any(member.tiling.is_flat for member in self.members):
             side = round(_most_voxels(self.classes) ** (1 / 3)) // _CUBE * _CUBE
             z, y, x = (min(max(side, _CUBE), length) for length in volume_zyx)
             return z, y, x

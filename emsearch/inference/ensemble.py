@@ -3,8 +3,10 @@
 Axes: K class, Z Y X voxels in array order.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import partial
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,16 @@ from emsearch.inference.box import Box, Reader
 from emsearch.inference.card import CARD, Card, PackedMember, read_card
 from emsearch.inference.committee import Committee, tempered
 from emsearch.inference.device import keep_memory, pick_device, place
-from emsearch.inference.predict import Predictor
+from emsearch.inference.predict import Predictor, Stored, tiling_of
 from emsearch.inference.views import Manner
 from emsearch.networks.build import build
 from emsearch.trees.node import Tree
 from emsearch.volumes.dataset import mirrored
 
 __all__ = ["Ensemble", "load_ensemble", "load_network"]
+
+_HELD_BYTES = {"cpu": 1 << 28, "cuda": 1 << 31}
+"""Of members' weights in memory at once, by the kind of device; one more may be there in turn."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,9 +93,7 @@ def load_ensemble(
     if where.type == "cpu":
         keep_memory()
     committee = Committee(
-        members=tuple(
-            _open_member(folder, member, card, where).blended(blend) for member in card.members
-        ),
+        members=tuple(_members(folder, card, where, blend)),
         weights=tuple(member.weight for member in card.members),
         is_majority=card.combine == "majority",
         manner=manner,
@@ -110,9 +113,35 @@ def load_network(
     return Predictor.of(tree, place(network, device), classes, patch_zyx, device)
 
 
-def _open_member(folder: Path, member: PackedMember, card: Card, device: torch.device) -> Predictor:
-    path = folder / member.weights
-    if path.is_file() and sha256(path.read_bytes()).hexdigest() != member.sha256:
-        raise SpecError(f"{path} is damaged: its sha256 is not the one in {CARD}; copy it anew")
-    tree = Tree.from_dict(member.tree)
-    return load_network(tree, path, len(card.classes), member.patch_zyx, device)
+def _members(
+    folder: Path, card: Card, device: torch.device, blend: str
+) -> Iterator[Predictor | Stored]:
+    """Yield the members: the first ones stay in memory, as many as there is room for.
+
+    The others are read from disk for each block anew: all take turns, so that keeping the latest
+    instead would keep none until its next turn.
+    """
+    room = _HELD_BYTES[device.type]
+    classes = len(card.classes)
+    for member in card.members:
+        path = folder / member.weights
+        _verify(path, member)
+        tree = Tree.from_dict(member.tree)
+        tiling = tiling_of(tree, classes, member.patch_zyx, device).blended(blend)
+        load = partial(load_network, tree, path, classes, member.patch_zyx, device)
+        stored = Stored(tiling=tiling, classes=classes, device=device, load=load)
+        size = path.stat().st_size
+        if size <= room:
+            room -= size
+            yield stored.opened()
+        else:
+            yield stored
+
+
+def _verify(path: Path, member: PackedMember) -> None:
+    """Raise NotFoundError without a member's weights, and SpecError where they are damaged."""
+    if not path.is_file():
+        raise NotFoundError(f"no weights at {path}")
+    with path.open("rb") as file:
+        if file_digest(file, "sha256").hexdigest() != member.sha256:
+            raise SpecError(f"{path} is damaged: its sha256 is not the one in {CARD}; copy it anew")

@@ -3,29 +3,48 @@
 Axes: B batch, C channel, K class, Z Y X voxels in array order.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import prod
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emsearch.errors import SpecError
 from emsearch.inference.box import Box, Reader, Shape, split_box
 from emsearch.inference.tiles import BLENDS, Tile, Tiling, plan_tiling, tiles_of
 from emsearch.trees.arithmetic import Target, describe
 from emsearch.trees.node import Tree
 
-__all__ = ["Predictor", "most_probable", "tiling_of"]
+__all__ = ["Member", "Predictor", "Stored", "most_probable", "tiling_of"]
 
 _WINDOW_BYTES = {"cpu": 1 << 29, "cuda": 1 << 32}
 """Of a window's activations, by the kind of device."""
 _BATCH_VX = {"cpu": 1 << 16, "cuda": 1 << 21}
 """Of blended windows that are predicted at once."""
 _BLOCK_BYTES = 1 << 28  # of blended class probabilities that are held at once
+
+
+class Member(Protocol):
+    """A network of several: in memory, or read from disk when its turn comes."""
+
+    @property
+    def tiling(self) -> Tiling:
+        """The tiling that suits it."""
+
+    @property
+    def classes(self) -> int:
+        """How many classes it tells apart."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+
+    def opened(self) -> "Predictor":
+        """Return the network, ready to predict."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,21 +70,9 @@ class Predictor:
         tiling = tiling_of(tree, classes, patch_zyx, device)
         return cls(network=network.eval(), tiling=tiling, classes=classes, device=device)
 
-    @property
-    def is_flat(self) -> bool:
-        """Whether the network sees sections one by one."""
-        tiling = self.tiling
-        deep = tiling.margin_zyx[0] if tiling.window_zyx is None else tiling.window_zyx[0] - 1
-        return deep == 0 and tiling.divisor_zyx[0] == 1
-
-    def blended(self, blend: str) -> "Predictor":
-        """Return the predictor with another way to weigh overlapping windows.
-
-        Raises SpecError for one that there is not.
-        """
-        if blend not in BLENDS:
-            raise SpecError(f"no blending {blend!r}; known are {', '.join(BLENDS)}")
-        return replace(self, tiling=replace(self.tiling, blend=blend))
+    def opened(self) -> "Predictor":
+        """Return itself: its network is in memory."""
+        return self
 
     def pieces(self, read: Reader, volume_zyx: Shape, region: Box) -> Iterator[tuple[Box, Tensor]]:
         """Yield boxes that cover `region` once, each with its probability_KZYX on the device.
@@ -155,6 +162,20 @@ class Predictor:
         window_z = (self.tiling.window_zyx or (1, 1, 1))[0]
         sections = _BLOCK_BYTES // (4 * (self.classes + 1) * y * x)
         return max(sections, window_z), y, x
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """A network on disk: read when its turn comes and dropped then, so that many take no memory."""
+
+    tiling: Tiling
+    classes: int
+    device: torch.device
+    load: Callable[[], Predictor]
+
+    def opened(self) -> Predictor:
+        """Return the network, read from disk."""
+        return replace(self.load(), tiling=self.tiling)
 
 
 def most_probable(probability_KZYX: Tensor) -> Tensor:

@@ -10,12 +10,13 @@ Axes: Z Y X voxels in array order.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emsearch.errors import SpecError
 from emsearch.inference.box import Box, Shape
 from emsearch.trees.arithmetic import Facts
 
@@ -48,6 +49,21 @@ class Tiling:
     def is_exact(self) -> bool:
         """Whether tiles equal the prediction of the whole volume."""
         return self.window_zyx is None
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether a network with it sees sections one by one."""
+        deep = self.margin_zyx[0] if self.window_zyx is None else self.window_zyx[0] - 1
+        return deep == 0 and self.divisor_zyx[0] == 1
+
+    def blended(self, blend: str) -> "Tiling":
+        """Return the tiling with another way to weigh overlapping windows.
+
+        Raises SpecError for one that there is not.
+        """
+        if blend not in BLENDS:
+            raise SpecError(f"no blending {blend!r}; known are {', '.join(BLENDS)}")
+        return replace(self, blend=blend)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,11 +2,17 @@
 
 from pathlib import Path
 
-from emsearch.ensembles.run import run_ensemble
-from emsearch.records.order import EnsembleOrder
-from tests.support.trials import FakePost, make_study, trained_member
+import torch
 
-__all__ = ["make_ensemble"]
+from emsearch.ensembles.package import pack
+from emsearch.ensembles.run import run_ensemble
+from emsearch.inference.card import Card, PackedMember
+from emsearch.networks.build import build
+from emsearch.records.order import EnsembleOrder
+from emsearch.trees.node import Tree
+from tests.support.trials import CLASSES, FakePost, make_study, trained_member
+
+__all__ = ["make_ensemble", "write_untrained"]
 
 
 def make_ensemble(study: Path, device: str = "cpu") -> Path:
@@ -16,3 +22,39 @@ def make_ensemble(study: Path, device: str = "cpu") -> Path:
     order = EnsembleOrder(pool=members, baselines=members, size=2, dataset=dataset, device=device)
     run_ensemble(order, FakePost(study=study, folder=study / "tasks" / "a"))
     return study / "ensembles" / "baseline"
+
+
+def write_untrained(
+    folder: Path, tree: Tree, members: int, patch_zyx: tuple[int, int, int]
+) -> None:
+    """Write an ensemble of networks of one tree that were never trained, each its own."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    weights = [folder.with_name(f"{folder.name}-{number}.pt") for number in range(members)]
+    for number, path in enumerate(weights):
+        torch.save(build(tree, 1, len(CLASSES), seed=number).state_dict(), path)
+    packed = tuple(
+        PackedMember(
+            weights="",
+            sha256="",
+            weight=1 / members,
+            tree=tree.to_dict(),
+            patch_zyx=patch_zyx,
+            trial=number,
+        )
+        for number in range(members)
+    )
+    card = Card(
+        name="untrained",
+        classes=CLASSES,
+        voxel_nm=(40, 4, 4),
+        mean=100.0,
+        std=50.0,
+        members=packed,
+        method="top_k",
+        scores={},
+        emsearch="",
+        torch=torch.__version__,
+    )
+    pack(folder, card, weights)
+    for path in weights:
+        path.unlink()
