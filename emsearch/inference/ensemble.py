@@ -22,6 +22,7 @@ from emsearch.inference.device import keep_memory, pick_device, place
 from emsearch.inference.predict import Predictor, Stored, tiling_of
 from emsearch.inference.views import Manner
 from emsearch.networks.build import build
+from emsearch.networks.fold import folded
 from emsearch.trees.node import Tree
 from emsearch.volumes.dataset import mirrored
 
@@ -49,7 +50,9 @@ class Ensemble:
 
         def read(box: Box) -> NDArray[np.float32]:
             grey: NDArray[np.float32] = mirrored(image_ZYX, box.ranges).astype(np.float32)
-            return (grey - mean) / std
+            grey -= mean
+            grey /= std
+            return grey
 
         return read
 
@@ -109,7 +112,7 @@ def load_network(
         raise NotFoundError(f"no weights at {weights}")
     network = build(tree, 1, classes, 0)
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    network.requires_grad_(requires_grad=False)
+    network = folded(network).requires_grad_(requires_grad=False)
     return Predictor.of(tree, place(network, device), classes, patch_zyx, device)
 
 

@@ -5,7 +5,7 @@ Axes: B batch, C channel, K class, Z Y X voxels in array order.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, product
 from math import prod
 from typing import Protocol
 
@@ -25,6 +25,7 @@ _WINDOW_BYTES = {"cpu": 1 << 29, "cuda": 1 << 32}
 """Of a window's activations, by the kind of device."""
 _BATCH_VX = {"cpu": 1 << 16, "cuda": 1 << 21}
 """Of blended windows that are predicted at once."""
+_CACHED_VALUES = 1 << 17  # of probabilities, in half a megabyte
 _BLOCK_BYTES = 1 << 28  # of blended class probabilities that are held at once
 
 
@@ -181,14 +182,23 @@ class Stored:
 def most_probable(probability_KZYX: Tensor) -> Tensor:
     """Return the labels_ZYX of most probable classes, the first of equals, as uint8.
 
-    On a CPU that is many times faster than torch's argmax along the first axis.
+    On a CPU a few rows at a time, which stay in its cache: many times faster than torch's argmax.
     """
-    best_ZYX = probability_KZYX[0].clone()
-    labels_ZYX = torch.zeros(best_ZYX.shape, dtype=torch.uint8, device=best_ZYX.device)
-    for number, said_ZYX in enumerate(probability_KZYX[1:], start=1):
-        labels_ZYX.masked_fill_(said_ZYX > best_ZYX, number)
-        torch.maximum(best_ZYX, said_ZYX, out=best_ZYX)
-    return labels_ZYX
+    if probability_KZYX.device.type != "cpu":
+        return probability_KZYX.argmax(0).to(torch.uint8)
+    labels_ZYX = np.zeros(probability_KZYX.shape[1:], np.uint8)
+    whole_KZYX = probability_KZYX.numpy()
+    classes, _, height, width = whole_KZYX.shape
+    rows = max(_CACHED_VALUES // (classes * width), 1)
+    for section, first in product(range(len(labels_ZYX)), range(0, height, rows)):
+        place = section, slice(first, first + rows)
+        said_KYX = np.ascontiguousarray(whole_KZYX[:, *place])
+        best_YX, labels_YX = said_KYX[0], labels_ZYX[place]
+        for number in range(1, classes):  # later classes have the larger numbers
+            is_better_YX = (said_KYX[number] > best_YX).view(np.uint8)
+            np.maximum(labels_YX, is_better_YX * np.uint8(number), out=labels_YX)
+            best_YX = np.maximum(best_YX, said_KYX[number])
+    return torch.from_numpy(labels_ZYX)
 
 
 def tiling_of(tree: Tree, classes: int, patch_zyx: Shape, device: torch.device) -> Tiling:
