@@ -1,7 +1,10 @@
 """Commands that use an ensemble."""
 
 import os
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -97,8 +100,23 @@ def _shared(task: "SegmentOrder", executor: str, jobs: int, profile: str) -> Non
         devices = [f"cuda:{turn % len(gpus)}" if gpus else task.device for turn in range(jobs)]
         threads = max((os.cpu_count() or 1) // jobs, 1)
         on = LocalExecutor(folder, threads)
-    with Blocks() as blocks:
-        share(task, on, devices, blocks.tell, threads)
+    with Blocks() as blocks, _ending_in_order():
+        share(task, on, devices, blocks.tell, threads, blocks.say)
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Within it a SIGTERM or a closed terminal is as Ctrl-C: what was begun is called off."""
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Blocks:
@@ -143,6 +161,10 @@ class Blocks:
         if now - self._said_s > _LINE_EVERY_S:
             self._said_s = now
             self._console.print(f"{done} of {of} blocks, {left}", highlight=False)
+
+    def say(self, words: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(f"emsearch: {words}", highlight=False, markup=False, soft_wrap=True)
 
     def _left(self, done: int, of: int) -> str:
         from emsearch.cli.progress import clock

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -86,22 +86,48 @@ class Output:
 
         Raises StateError that names a block which cannot be read or has voxels without a label.
         """
-        for block in self.blocks:
-            try:
-                left_out = bool((self.levels[0][block.slices()] == FILL).any())
-            except (OSError, ValueError, RuntimeError) as error:
-                raise StateError(
-                    f"{name_block(block)} of {self.folder} cannot be read back: {error}; remove "
-                    f"its chunks in {self.folder / '0' / 'c'} and run again"
-                ) from error
-            if left_out or not self.has(block):
-                raise StateError(
-                    f"{name_block(block)} of {self.folder} has voxels without a label; remove the "
-                    "folder and segment again"
-                )
-        for finer, coarser in zip(self.levels, self.levels[1:], strict=False):
+        for number in self.missing():
+            self._refuse(self.blocks[number])
+        first, *lower = self.levels
+        if lower:
+            shrink(first, lower[0], read=self._verified)
+        else:
+            for block in self.blocks:
+                self._verified(block)
+        for finer, coarser in pairwise(lower):
             shrink(finer, coarser)
         self.group.attrs["emsearch"] = {**self.group.attrs["emsearch"], "complete": True}
+
+    def _verified(self, box: Box) -> NDArray[np.uint8]:
+        """Return the labels_ZYX of a box. Raises StateError that names the block at fault."""
+        try:
+            labels_ZYX: NDArray[np.uint8] = self.levels[0][box.slices()]
+            is_whole = labels_ZYX.max() != FILL
+        except (OSError, ValueError, RuntimeError):
+            is_whole = False
+        if not is_whole:
+            for block in self.blocks:
+                if block.meets(box):
+                    self._require(block)
+            labels_ZYX = self.levels[0][box.slices()]  # it can be read after all
+        return labels_ZYX
+
+    def _require(self, block: Box) -> None:
+        try:
+            left_out = bool((self.levels[0][block.slices()] == FILL).any())
+        except (OSError, ValueError, RuntimeError) as error:
+            raise StateError(
+                f"{name_block(block)} of {self.folder} cannot be read back: {error}; remove "
+                f"its chunks in {self.folder / '0' / 'c'} and run again"
+            ) from error
+        if left_out:
+            self._refuse(block)
+
+    def _refuse(self, block: Box) -> None:
+        raise StateError(
+            f"{name_block(block)} of {self.folder} has voxels without a label; remove the "
+            "folder and segment again"
+        )
 
 
 def begin(task: SegmentOrder) -> Output:

@@ -3,7 +3,7 @@
 Axes: Z Y X voxels in array order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +83,21 @@ def create_probabilities(
     inner.attrs["ome"] = {"version": "0.5", **content, "omero": {"channels": channels}}
 
 
-def shrink(finer: Any, coarser: Any) -> None:
-    """Fill the coarser array with every second voxel of the finer one, along halved axes."""
+def shrink(finer: Any, coarser: Any, read: Callable[[Box], Any] | None = None) -> None:
+    """Fill the coarser array with every second voxel of the finer one, along halved axes.
+
+    `read` gives the voxels of a box of the finer one; what it raises ends the work.
+    """
     steps = [-(-n // m) for n, m in zip(finer.shape, coarser.shape, strict=True)]
-    for box in split_box(Box.whole(coarser.shape), (CHUNK[0], 8 * CHUNK[1], 8 * CHUNK[2])):
-        picks = tuple(
-            slice(part.start * step, min(part.stop * step, length))
-            for part, step, length in zip(box.slices(), steps, finer.shape, strict=True)
+    for box in split_box(Box.whole(coarser.shape), (CHUNK[0], 4 * CHUNK[1], 4 * CHUNK[2])):
+        start_zyx = _zyx(map(int.__mul__, box.start_zyx, steps))
+        stop_zyx = _zyx(
+            min(stop * step, length)
+            for stop, step, length in zip(box.stop_zyx, steps, finer.shape, strict=True)
         )
-        coarser[box.slices()] = finer[picks][tuple(slice(None, None, step) for step in steps)]
+        seen = Box(start_zyx=start_zyx, stop_zyx=stop_zyx)
+        values = finer[seen.slices()] if read is None else read(seen)
+        coarser[box.slices()] = values[tuple(slice(None, None, step) for step in steps)]
 
 
 def _steps(scale: Voxel) -> tuple[int, int, int]:

@@ -1,18 +1,22 @@
 """Share the blocks of a volume over jobs: processes of this host, or an array on a cluster.
 
 The work has a folder beside the output, laid out as a study's: orders, jobs, inbox, logs. The jobs
-write blocks; whoever shares them out waits, tells how far it is, and finishes. Killed, it is run
-again and shares out what is missing.
+write blocks; whoever shares them out waits, tells how far it is, and finishes. Interrupted, it asks
+the jobs to leave. Killed, it leaves them at work: run again, it waits for those that it finds, and
+shares out what is missing then.
 """
 
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
-from emsearch.errors import StateError
+from emsearch.errors import NoAnswerError, RefusedError, StateError
 from emsearch.execution.executor import Executor, JobState, Request
 from emsearch.inference.output import Output, begin, sweep
 from emsearch.records.event import EventKind
@@ -25,8 +29,11 @@ from emsearch.records.version import code_version
 __all__ = ["share", "work_folder"]
 
 Progress = Callable[[int, int], None]
+Say = Callable[[str], None]
+Answer = TypeVar("Answer")
 
 _POLL_S = 1.0
+_AGAIN_S = 60.0  # until a cluster that refused a job is asked again
 
 
 def work_folder(out: Path) -> Path:
@@ -40,20 +47,29 @@ def share(
     devices: Sequence[str],
     tell: Progress,
     threads: int = 1,
+    say: Say = lambda _words: None,
 ) -> None:
     """Segment a volume with a job of `len(devices)` tasks, each on a device such as "cpu".
 
-    `tell` is told blocks done and blocks in all. The executor's jobs lie in `work_folder`. Raises
-    as `segment` does, and StateError that names what the jobs could not do.
+    `tell` is told blocks done and blocks in all, `say` what a user should know meanwhile: a cluster
+    that takes no job now is asked again. The executor's jobs lie in `work_folder`. Raises as
+    `segment` does, and StateError that names what the jobs could not do.
     """
     output = begin(task)
+    folder = work_folder(output.folder)
+    work = _Work(output=output, executor=executor, tell=tell, say=say)
+    for job_file in sorted(folder.glob("jobs/*/job.json")):
+        work.wait_for_old(JobFile.read(job_file))
     sweep(output.folder)
     missing = output.missing()
     tell(len(output.blocks) - len(missing), len(output.blocks))
-    folder = work_folder(output.folder)
     while missing:
         shutil.rmtree(folder, ignore_errors=True)  # of a run before
-        reports = _work(task, output, missing, (executor, devices, threads, tell))
+        shares = [(device, missing[turn :: len(devices)]) for turn, device in enumerate(devices)]
+        shares = [(device, blocks) for device, blocks in shares if blocks]
+        job = _write_job(folder, task, shares, threads)
+        needs_gpu = any(device != "cpu" for device, _ in shares)
+        reports = work.carry_out(job, Request(tasks=len(shares), needs_gpu=needs_gpu))
         left = output.missing()
         faults = _faults(folder)
         if left and (faults or len(left) == len(missing)):
@@ -63,32 +79,108 @@ def share(
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _work(
-    task: SegmentOrder,
-    output: Output,
-    missing: Sequence[int],
-    means: tuple[Executor, Sequence[str], int, Progress],
-) -> list[str]:
-    """Have a job write the blocks that are missing, and wait; return how its tasks ended."""
-    executor, devices, threads, tell = means
-    folder = work_folder(output.folder)
-    token = f"segment-{uuid4().hex[:12]}"
-    shares = [(device, missing[turn :: len(devices)]) for turn, device in enumerate(devices)]
-    shares = [(device, blocks) for device, blocks in shares if blocks]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Work:
+    """An output and those who write its blocks."""
+
+    output: Output
+    executor: Executor
+    tell: Progress
+    say: Say
+
+    def carry_out(self, job: JobFile, request: Request) -> list[str]:
+        """Submit a job and wait for its end; return how its tasks ended."""
+        running: dict[TaskName, str] = {}
+        try:
+            path = work_folder(self.output.folder) / "jobs" / job.token / "job.json"
+            running = _named(job, self._submit(job.token, path, request))
+            return self._wait(running)
+        except BaseException:
+            self._stop(job, running)
+            raise
+
+    def wait_for_old(self, job: JobFile) -> None:
+        """Wait for a job whose launcher was killed, where any of it goes on."""
+        handles = self._patiently(partial(self.executor.find, job.token, len(job.tasks)))
+        if handles is None:
+            return
+        running = _named(job, handles)
+        states = {report.state for report in self.executor.reports(running).values()}
+        if states == {JobState.GONE}:
+            return
+        self.say(f"job {job.token} of an earlier run goes on; waiting for it")
+        try:
+            self._wait(running)
+        except BaseException:
+            self._stop(job, running)
+            raise
+
+    def _submit(self, token: str, path: Path, request: Request) -> tuple[str, ...]:
+        """Submit a job, as often as it takes; return its tasks' handles."""
+        is_doubtful = False
+
+        def submit() -> tuple[str, ...]:
+            nonlocal is_doubtful
+            if is_doubtful and (found := self.executor.find(token, request.tasks)) is not None:
+                return found
+            is_doubtful = True  # of what ends without an answer nobody knows
+            return self.executor.submit(token, path, request)
+
+        return self._patiently(submit)
+
+    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
+        """Return what the cluster answers, asked again while it refuses or is silent."""
+        last = ""
+        while True:
+            try:
+                return ask()
+            except (RefusedError, NoAnswerError) as error:
+                if str(error) != last:
+                    self.say(f"{error}; trying again every {_AGAIN_S:.0f} s")
+                    last = str(error)
+                time.sleep(_AGAIN_S)
+
+    def _wait(self, running: Mapping[TaskName, str]) -> list[str]:
+        """Tell how far the jobs are until all are over; return how each ended."""
+        of = len(self.output.blocks)
+        awaited = set(self.output.missing())
+        while True:
+            reports = self.executor.reports(running)
+            over = all(report.state is JobState.GONE for report in reports.values())
+            awaited = {n for n in awaited if not self.output.has(self.output.blocks[n])}
+            self.tell(of - len(awaited), of)
+            if over:
+                endings = (report.ending for report in reports.values())
+                return [ending.detail for ending in endings if ending is not None and ending.detail]
+            time.sleep(_POLL_S)  # the executor asks its cluster no more often than is polite
+
+    def _stop(self, job: JobFile, running: dict[TaskName, str]) -> None:
+        """Ask a job's tasks to leave, also where they were submitted and nobody knows them yet."""
+        if not running:
+            with suppress(NoAnswerError):
+                found = self.executor.find(job.token, len(job.tasks))
+                running = _named(job, found or ())
+        if running:
+            self.executor.stop(running)
+            self.say("asked the jobs to leave; the blocks that are written are kept")
+
+
+def _named(job: JobFile, handles: Sequence[str]) -> dict[TaskName, str]:
+    return {TaskName(token=job.token, index=index): one for index, one in enumerate(handles)}
+
+
+def _write_job(
+    folder: Path, task: SegmentOrder, shares: Sequence[tuple[str, Sequence[int]]], threads: int
+) -> JobFile:
+    """Write a job whose tasks each write some blocks on a device."""
     for number, (device, blocks) in enumerate(shares):
         part = replace(task, device=device, blocks=tuple(blocks))
         _write_order(folder, number, part, threads)
+    token = f"segment-{uuid4().hex[:12]}"
     entries = tuple((Entry(order=number, generation=1),) for number in range(len(shares)))
-    job_file = folder / "jobs" / token / "job.json"
-    JobFile(token=token, tasks=entries).write(job_file)
-    request = Request(tasks=len(shares), needs_gpu=any(name != "cpu" for name, _ in shares))
-    handles = executor.submit(token, job_file, request)
-    running = {TaskName(token=token, index=index): handle for index, handle in enumerate(handles)}
-    try:
-        return _wait(output, set(missing), running, executor, tell)
-    except BaseException:
-        executor.stop(running)
-        raise
+    job = JobFile(token=token, tasks=entries)
+    job.write(folder / "jobs" / token / "job.json")
+    return job
 
 
 def _write_order(folder: Path, number: int, task: SegmentOrder, threads: int) -> None:
@@ -102,26 +194,6 @@ def _write_order(folder: Path, number: int, task: SegmentOrder, threads: int) ->
     )
     write_json(folder / "orders" / f"{number:08d}.json", order.to_dict())
     (folder / "inbox").mkdir(exist_ok=True)
-
-
-def _wait(
-    output: Output,
-    awaited: set[int],
-    running: Mapping[TaskName, str],
-    executor: Executor,
-    tell: Progress,
-) -> list[str]:
-    """Tell how far the jobs are until all are over; return how each ended."""
-    of = len(output.blocks)
-    while True:
-        reports = executor.reports(running)
-        over = all(report.state is JobState.GONE for report in reports.values())
-        awaited = {number for number in awaited if not output.has(output.blocks[number])}
-        tell(of - len(awaited), of)
-        if over:
-            endings = (report.ending for report in reports.values())
-            return [ending.detail for ending in endings if ending is not None and ending.detail]
-        time.sleep(_POLL_S)  # the executor asks its cluster no more often than is polite
 
 
 def _faults(folder: Path) -> list[str]:

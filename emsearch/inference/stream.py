@@ -3,8 +3,10 @@
 Axes: K class, Z Y X voxels in array order.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise, product
 from math import ceil, prod
@@ -32,6 +34,7 @@ from emsearch.records.trial import Cause
 __all__ = ["run_segment", "segment"]
 
 Progress = Callable[[int, int], None]
+LookUp = Callable[[], None]
 
 _HELD_VX = 1 << 26  # of a block with its halo
 
@@ -50,23 +53,40 @@ def segment(task: SegmentOrder, progress: Progress) -> None:
     progress(of - len(missing), of)
     if missing:
         writer = _Writer.of(task, output)
-        for turn, _ in enumerate(writer.carry_out_each(missing)):
+        for turn, _ in enumerate(writer.carry_out_each(missing, lambda: None)):
             progress(of - len(missing) + turn + 1, of)
     output.finish()
 
 
 def run_segment(task: SegmentOrder, post: Post) -> Outcome:
-    """Write the blocks that a share of the work is; the rest is others', and so is the end."""
+    """Write the blocks that a share of the work is; the rest is others', and so is the end.
+
+    Asked to leave, it does so amid a block, which is then made anew by whoever goes on.
+    """
     output = begin(task)
     wanted = range(len(output.blocks)) if task.blocks is None else task.blocks
     missing = [number for number in wanted if not output.has(output.blocks[number])]
+
+    def look_up() -> None:
+        if (cause := post.stop_cause()) is not None:
+            raise _AskedToLeaveError(cause)
+
     if missing:
         writer = _Writer.of(task, output)
-        for turn, _ in enumerate(writer.carry_out_each(missing)):
-            post.progress(turn + 1, len(missing))
-            if (cause := post.stop_cause()) is not None and turn + 1 < len(missing):
-                return Outcome(cause=cause)
+        try:
+            for turn, _ in enumerate(writer.carry_out_each(missing, look_up)):
+                post.progress(turn + 1, len(missing))
+        except _AskedToLeaveError as asked:
+            return Outcome(cause=asked.cause)
     return Outcome(cause=Cause.COMPLETED, facts={"blocks": len(missing)})
+
+
+class _AskedToLeaveError(Exception):
+    """It is time to leave."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,27 +109,32 @@ class _Writer:
         regrid = Regrid(shape=source.shape, step=step_between(found, trained))
         return cls(ensemble=ensemble, source=source, regrid=regrid, output=output)
 
-    def carry_out_each(self, numbers: Sequence[int]) -> Iterator[int]:
-        """Write blocks and yield the number of each; the next one is read meanwhile."""
+    def carry_out_each(self, numbers: Sequence[int], look_up: LookUp) -> Iterator[int]:
+        """Write blocks and yield the number of each that is written.
+
+        While one is predicted, the next is read and the one before is written. `look_up` is called
+        now and then; what it raises ends the work, and what is predicted by then is written.
+        """
         blocks = [self.output.blocks[number] for number in numbers]
-        with ThreadPoolExecutor(1) as reading:
+        with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
             coming = reading.submit(self._hold, blocks[0])
-            for turn, number in enumerate(numbers):
+            waiting: deque[tuple[int, Future[None]]] = deque()
+            for turn, (number, block) in enumerate(zip(numbers, blocks, strict=True)):
                 held = coming
                 if turn + 1 < len(blocks):
                     coming = reading.submit(self._hold, blocks[turn + 1])
-                self.carry_out(blocks[turn], held)
-                yield number
+                with _naming(block):
+                    made = self._predict(block, held.result(), look_up)
+                waiting.append((number, writing.submit(self._write, block, *made)))
+                if len(waiting) > 1:
+                    yield _written(*waiting.popleft())
+            yield _written(*waiting.popleft())
 
-    def carry_out(self, block: Box, held: Future[Held]) -> None:
-        """Predict a block from what is read of it, and write it."""
-        try:
-            self.output.write(block, *self._predict(block, held.result()))
-        except (OSError, ValueError, RuntimeError) as error:
-            raise StateError(
-                f"{name_block(block)} failed: {error}; mend what is wrong and run again: the "
-                "blocks that are written are kept"
-            ) from error
+    def _write(
+        self, block: Box, labels_ZYX: NDArray[np.uint8], probability_KZYX: NDArray[np.uint8] | None
+    ) -> None:
+        with _naming(block):
+            self.output.write(block, labels_ZYX, probability_KZYX)
 
     def _hold(self, block: Box) -> Held:
         """Return a block with its halo, in the source's voxels."""
@@ -122,7 +147,7 @@ class _Writer:
         return Held(self.source, box)
 
     def _predict(
-        self, block: Box, source: Held
+        self, block: Box, source: Held, look_up: LookUp
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         labels_ZYX = np.empty(block.shape_zyx, np.uint8)
         probability_KZYX = None
@@ -130,6 +155,7 @@ class _Writer:
             shape = (self.ensemble.committee.classes, *block.shape_zyx)
             probability_KZYX = np.empty(shape, np.uint8)
         for part in _parts(block, self._part_zyx()):
+            look_up()
             place = part.slices(block.start_zyx)
             if probability_KZYX is None and self.regrid.step == (1, 1, 1):
                 read = self.ensemble.reader(source)
@@ -158,6 +184,24 @@ class _Writer:
         size = self.ensemble.committee.block_zyx(self.regrid.wanted_shape)
         z, y, x = (max(int(n * step), 1) for n, step in zip(size, self.regrid.step, strict=True))
         return z, y, x
+
+
+def _written(number: int, writing: Future[None]) -> int:
+    """Return the number of a block once it is written."""
+    writing.result()
+    return number
+
+
+@contextmanager
+def _naming(block: Box) -> Iterator[None]:
+    """Name the block in what goes wrong."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StateError(
+            f"{name_block(block)} failed: {error}; mend what is wrong and run again: the "
+            "blocks that are written are kept"
+        ) from error
 
 
 def _parts(block: Box, most_zyx: Shape) -> Iterator[Box]:

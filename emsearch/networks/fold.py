@@ -1,6 +1,7 @@
 """A trained network made cheaper without being changed: fixed normalisation becomes convolution."""
 
 from itertools import pairwise
+from typing import Any
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -27,7 +28,7 @@ def folded(network: nn.Module) -> nn.Module:
     return network
 
 
-def _fold(convolution: nn.Module, norm: nn.Module) -> None:
+def _fold(convolution: Any, norm: Any) -> None:
     # New parameters, not the old ones changed: parallel paths may share theirs.
     convolution.weight, convolution.bias = fuse_conv_bn_weights(
         convolution.weight,

@@ -6,10 +6,11 @@ python experiments/benchmarks/segmentation.py memory --sections 200 400 [--json]
 
 `speed` compares in one run, in turns (A B C A B C), medians of the rounds:
 - an exact network (batch norm) through `emsearch segment`, from Zarr to Zarr, with the forward pass
-  alone over the same windows, in memory;
+  alone over the same windows, in memory: of the network as it was trained, and of the one that
+  segmenting runs, whose batch norms are folded into its convolutions;
 - a network that sees its window (instance norm) through the same with Gaussian blending, with
   MONAI's sliding_window_inference at overlap 0.5 and 0.25 and the same windows; MONAI is given the
-  whole image in memory and gives class probabilities there: nothing is read or written.
+  same network and the whole image in memory and gives class probabilities there: nothing is read or written.
 MONAI is imported where it is found; PYTHONPATH may point to it.
 
 `seams` tiles random networks in their smallest tiles and compares with the prediction of the whole
@@ -38,11 +39,12 @@ import psutil
 import torch
 import zarr
 from numpy.typing import NDArray
+from torch import nn
 
 from emsearch.ensembles.package import pack
 from emsearch.inference.box import Box
 from emsearch.inference.card import Card, PackedMember
-from emsearch.inference.device import keep_memory, pick_device
+from emsearch.inference.device import keep_memory, pick_device, place
 from emsearch.inference.ensemble import Ensemble, load_ensemble
 from emsearch.inference.predict import Predictor
 from emsearch.inference.stream import segment
@@ -114,8 +116,8 @@ def write_volume(path: Path, shape: tuple[int, int, int]) -> None:
         array[first : first + 16] = coarse.repeat(4, 1).repeat(4, 2).astype(np.uint8)
 
 
-def bare(ensemble: Ensemble, image_ZYX: NDArray[np.uint8]) -> None:
-    """Run the forward pass alone over the windows that segmenting would look at."""
+def bare(ensemble: Ensemble, network: nn.Module, image_ZYX: NDArray[np.uint8]) -> None:
+    """Run a network's forward pass alone over the windows that segmenting would look at."""
     (member,) = ensemble.committee.members
     z, y, x = image_ZYX.shape
     read = ensemble.reader(image_ZYX)
@@ -128,14 +130,20 @@ def bare(ensemble: Ensemble, image_ZYX: NDArray[np.uint8]) -> None:
             if shape not in windows:
                 windows[shape] = torch.from_numpy(read(tile.window))[None, None]
             with torch.inference_mode():
-                member.network(windows[shape])
+                network(windows[shape])
+
+
+def network_of(ensemble: Ensemble) -> Predictor:
+    """Return the only member of an ensemble."""
+    (member,) = ensemble.committee.members
+    return member.opened()
 
 
 def monai(ensemble: Ensemble, image_ZYX: NDArray[np.uint8], overlap: float) -> Any:
     """Return what MONAI's sliding windows come to: labels of the mean of probabilities."""
     from monai.inferers import sliding_window_inference
 
-    (member,) = ensemble.committee.members
+    member = network_of(ensemble)
     normal = (image_ZYX.astype(np.float32) - ensemble.card.mean) / ensemble.card.std
     with torch.inference_mode():
         said: Any = sliding_window_inference(
@@ -148,6 +156,13 @@ def monai(ensemble: Ensemble, image_ZYX: NDArray[np.uint8], overlap: float) -> A
             padding_mode="reflect",
         )
     return said[0].argmax(0).to(torch.uint8)
+
+
+def as_trained(tree: Tree, weights: Path) -> nn.Module:
+    """Return a network as it was trained, in evaluation mode: nothing is folded."""
+    made = build(tree, 1, len(CLASSES), 0)
+    made.load_state_dict(torch.load(weights, weights_only=True))
+    return place(made.eval(), pick_device("cpu"))
 
 
 def in_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -174,6 +189,7 @@ def speed(
         image_ZYX = np.asarray(zarr.open_group(folder / "volume.zarr", mode="r")["0"][:])  # type: ignore[index]
         part_ZYX = np.ascontiguousarray(image_ZYX[tuple(slice(0, n) for n in part)])
         exact = load_ensemble(folder / "ensemble", "cpu")
+        trained = as_trained(network(parameters), folder / "ensemble" / "members" / "00.pt")
         halves = {overlap: blended(exact, overlap) for overlap in (0.5, 0.25)}
         turn = iter(range(1 << 30))
 
@@ -191,13 +207,20 @@ def speed(
 
         ways: dict[str, Callable[[], object]] = {
             "exact: emsearch segment, Zarr to Zarr": stream,
-            "exact: bare forward pass": lambda: bare(exact, image_ZYX),
+            "exact: bare forward pass": lambda: bare(exact, trained, image_ZYX),
+            "exact: bare forward pass, batch norms folded": lambda: bare(
+                exact, network_of(exact).network, image_ZYX
+            ),
         }
         for overlap, ensemble in halves.items():
             ways |= {
                 f"blended {overlap}: emsearch": lambda e=ensemble: e.segment(part_ZYX),  # type: ignore[misc]
-                f"blended {overlap}: bare forward pass": lambda e=ensemble: bare(e, part_ZYX),  # type: ignore[misc]
-                f"blended {overlap}: MONAI": lambda e=ensemble, o=overlap: monai(e, part_ZYX, o),  # type: ignore[misc]
+                f"blended {overlap}: bare forward pass": lambda e=ensemble: bare(
+                    e, trained, part_ZYX
+                ),  # type: ignore[misc]
+                f"blended {overlap}: MONAI": lambda e=ensemble, o=overlap: monai(
+                    e, trained, part_ZYX, o
+                ),  # type: ignore[misc]
             }
         seconds = in_turns(ways, rounds)
     return [
@@ -214,7 +237,7 @@ def speed(
 
 def blended(ensemble: Ensemble, overlap: float) -> Ensemble:
     """Return the ensemble with windows of the patch's shape that overlap, as MONAI's do."""
-    (member,) = ensemble.committee.members
+    member = network_of(ensemble)
     step = tuple(max(round(size * (1 - overlap)), 1) for size in PATCH)
     tiling = replace(
         member.tiling,

@@ -54,12 +54,12 @@ def test_members_read_in_turn_say_what_members_in_memory_say(
     turns = load_ensemble(ensemble, "cpu", manner)
     assert [type(member) for member in held.committee.members] == [Predictor, Predictor]
     assert [type(member) for member in turns.committee.members] == [Predictor, Stored]
-    said = [
-        replace(one, committee=replace(one.committee, is_majority=is_majority))
-        for one in (held, turns)
-    ]
-    np.testing.assert_array_equal(*(one.probability(image) for one in said))
-    np.testing.assert_array_equal(*(one.segment(image) for one in said))
+    one, other = (
+        replace(said, committee=replace(said.committee, is_majority=is_majority))
+        for said in (held, turns)
+    )
+    np.testing.assert_array_equal(one.probability(image), other.probability(image))
+    np.testing.assert_array_equal(one.segment(image), other.segment(image))
 
 
 def test_a_blending_that_there_is_not_is_refused(ensemble: Path) -> None:

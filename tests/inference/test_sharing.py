@@ -113,6 +113,57 @@ def test_a_run_killed_five_times_at_random_ends_with_the_bytes_of_an_unbroken_on
     assert _tree(wide) == _tree(whole)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_an_interrupted_launcher_leaves_no_worker_behind(
+    number: signal.Signals, wide: SegmentOrder
+) -> None:
+    process = _launch(wide)
+    workers = _workers_of(process)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode not in {0, -number}
+    assert "asked the jobs to leave; the blocks that are written are kept" in said
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert alive == []
+
+
+@pytest.mark.slow
+def test_workers_of_a_killed_launcher_are_found_again(wide: SegmentOrder) -> None:
+    process = _launch(wide)
+    workers = _workers_of(process)
+    process.kill()
+    process.communicate(timeout=60)
+    assert all(worker.is_running() for worker in workers)
+    again = _launch(wide)
+    _, said = again.communicate(timeout=300)
+    assert again.returncode == 0
+    assert "of an earlier run goes on; waiting for it" in said
+    assert begin(wide).missing() == []
+
+
+def _launch(task: SegmentOrder) -> "subprocess.Popen[str]":
+    words = ["segment", task.ensemble, task.volume, task.out, "--voxel", "40,4,4"]
+    options = ["--flips", "--device", "cpu", "--executor", "local", "--jobs", "2"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "emsearch.cli", *words, *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def _workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """Return a launcher's workers, once both carry out their orders."""
+    launcher = psutil.Process(process.pid)
+    while True:
+        time.sleep(0.2)
+        assert process.poll() is None, "it ended before its workers were seen"
+        workers = [one for one in launcher.children() if "emsearch.worker" in one.cmdline()]
+        if len(workers) == 2 and all(one.num_threads() > 1 for one in workers):
+            return workers
+
+
 def _run(task: SegmentOrder, shares: int) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-c", _PROGRAM, task.ensemble, task.volume, task.out, str(shares)]
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})

@@ -14,6 +14,7 @@ import zarr
 from emsearch.errors import NotFoundError, SpecError, StateError
 from emsearch.inference import stream
 from emsearch.inference.box import Box
+from emsearch.inference.committee import Committee
 from emsearch.inference.ensemble import load_ensemble
 from emsearch.inference.output import begin
 from emsearch.inference.pyramid import FILL
@@ -121,16 +122,18 @@ def test_a_killed_run_goes_on_with_the_blocks_that_are_missing(
     segment(whole, silent)
     with pytest.raises(KeyboardInterrupt):
         segment(task, die)
+    missing = begin(task).missing()
+    assert len(missing) == (3 - fatal if fatal else 4)  # one more was predicted
     made: list[Box] = []
-    carry_out = stream._Writer.carry_out
+    predict = stream._Writer._predict
 
-    def note(writer: Any, block: Box, held: Any) -> None:
+    def note(writer: Any, block: Box, *others: Any) -> Any:
         made.append(block)
-        carry_out(writer, block, held)
+        return predict(writer, block, *others)
 
-    monkeypatch.setattr(stream._Writer, "carry_out", note)
+    monkeypatch.setattr(stream._Writer, "_predict", note)
     segment(task, silent)
-    assert len(made) == 4 - fatal
+    assert made == [begin(task).blocks[number] for number in missing]
     assert _tree(task) == _tree(whole)
 
 
@@ -184,10 +187,10 @@ def test_a_disk_that_is_full_names_the_block(
 ) -> None:
     predict = stream._Writer._predict
 
-    def fill_up(writer: Any, block: Box, held: Any) -> Any:
+    def fill_up(writer: Any, block: Box, *others: Any) -> Any:
         if block.start_zyx[1] > 0:
             raise OSError(28, "No space left on device")
-        return predict(writer, block, held)
+        return predict(writer, block, *others)
 
     with monkeypatch.context() as patch:
         patch.setattr(stream._Writer, "_predict", fill_up)
@@ -309,10 +312,32 @@ def test_each_chunk_of_the_image_is_read_once_a_block(
     assert len(reads) == len(begin(task).blocks) == 6
 
 
-def test_a_share_leaves_between_blocks_when_asked(task: SegmentOrder, tmp_path: Path) -> None:
-    post = FakePost(study=tmp_path, folder=tmp_path / "attempt", stop_after=1)
+@pytest.mark.parametrize(("told", "left"), [(0, [0, 1, 2, 3]), (1, [2, 3]), (2, [3])])
+def test_a_share_leaves_when_asked_and_keeps_what_is_predicted(
+    told: int, left: list[int], task: SegmentOrder, tmp_path: Path
+) -> None:
+    post = FakePost(study=tmp_path, folder=tmp_path / "attempt", stop_after=told)
     assert run_segment(task, post).cause is Cause.PREEMPTED
-    assert begin(task).missing() == [1, 2, 3]
+    assert begin(task).missing() == left
+
+
+def test_a_share_leaves_amid_a_block(
+    task: SegmentOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post = FakePost(study=tmp_path, folder=tmp_path / "attempt")
+    parts: list[Box] = []
+    label = Committee.label
+
+    def note(committee: Committee, read: Any, volume_zyx: Any, part: Box) -> Any:
+        parts.append(part)
+        post.stop_after = 0
+        return label(committee, read, volume_zyx, part)
+
+    monkeypatch.setattr(Committee, "label", note)
+    assert run_segment(task, post).cause is Cause.PREEMPTED
+    assert len(parts) == 1
+    assert parts[0] not in begin(task).blocks
+    assert begin(task).missing() == [0, 1, 2, 3]
 
 
 _MEASURED = """

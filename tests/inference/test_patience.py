@@ -1,0 +1,166 @@
+"""Sharing blocks over a cluster that refuses, is silent, or is left in the middle."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
+from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
+from emsearch.inference import sharing
+from emsearch.inference.output import begin
+from emsearch.inference.sharing import share, work_folder
+from emsearch.inference.stream import run_segment
+from emsearch.records.files import read_json
+from emsearch.records.job import JobFile, TaskName
+from emsearch.records.order import Order, SegmentOrder
+from emsearch.records.trial import Cause
+from tests.support.trials import FakePost
+
+pytestmark = pytest.mark.usefixtures("small_blocks")
+
+_DONE = JobReport(state=JobState.GONE, ending=Ending(cause=Cause.COMPLETED))
+
+
+class Moody:
+    """An executor that carries jobs out at once, unless it is in a mood; one mood a submission."""
+
+    poll_s = 0.0
+
+    def __init__(self, folder: Path, *moods: str) -> None:
+        self._folder = folder
+        self._moods = list(moods)
+        self.submissions = 0
+        self.known: dict[str, int] = {}
+        self.stopped: list[str] = []
+        self.alive = 0
+        """How often it still says that its jobs run."""
+
+    def limits(self) -> Limits:
+        return Limits()
+
+    def submit(self, token: str, job_file: Path, request: Request) -> tuple[str, ...]:
+        self.submissions += 1
+        mood = self._moods.pop(0) if self._moods else "obliging"
+        if mood == "refusing":
+            raise RefusedError("sbatch: QOSMaxSubmitJobPerUserLimit")
+        if mood == "broken":
+            raise ExecutionError("sbatch: invalid partition")
+        if mood != "deaf":
+            self.known[token] = request.tasks
+            self._carry_out(job_file)
+        if mood in {"deaf", "mute"}:
+            raise NoAnswerError("sbatch said nothing for 40 s")
+        if mood == "interrupted":
+            raise KeyboardInterrupt
+        return self._handles(token, request.tasks)
+
+    def find(self, token: str, tasks: int) -> tuple[str, ...] | None:
+        return self._handles(token, tasks) if token in self.known else None
+
+    def reports(self, handles: Mapping[TaskName, str]) -> dict[TaskName, JobReport]:
+        self.alive -= 1
+        report = JobReport(state=JobState.ALIVE) if self.alive >= 0 else _DONE
+        return dict.fromkeys(handles, report)
+
+    def stop(self, handles: Mapping[TaskName, str]) -> None:
+        self.stopped += handles.values()
+
+    def _handles(self, token: str, tasks: int) -> tuple[str, ...]:
+        return tuple(f"{token}_{index}" for index in range(tasks))
+
+    def _carry_out(self, job_file: Path) -> None:
+        study = job_file.parent.parent.parent
+        for (entry,) in JobFile.read(job_file).tasks:
+            order = Order.from_dict(read_json(study / "orders" / f"{entry.order:08d}.json"))
+            assert isinstance(order.task, SegmentOrder)
+            run_segment(order.task, FakePost(study=study, folder=study / "tasks" / "a"))
+
+
+@pytest.fixture(autouse=True)
+def _in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "_AGAIN_S", 0.0)
+    monkeypatch.setattr(sharing, "_POLL_S", 0.0)
+
+
+def _moody(task: SegmentOrder, *moods: str) -> Moody:
+    return Moody(work_folder(Path(task.out)) / "jobs", *moods)
+
+
+def _share(task: SegmentOrder, executor: Moody) -> list[str]:
+    said: list[str] = []
+    share(task, executor, ["cpu", "cpu"], lambda _done, _of: None, say=said.append)
+    return said
+
+
+def test_a_cluster_that_takes_no_more_is_asked_again_and_the_reason_said_once(
+    task: SegmentOrder,
+) -> None:
+    cluster = _moody(task, "refusing", "refusing", "refusing")
+    said = _share(task, cluster)
+    assert said == ["sbatch: QOSMaxSubmitJobPerUserLimit; trying again every 0 s"]
+    assert cluster.submissions == 4
+    assert begin(task).missing() == []
+
+
+@pytest.mark.parametrize(("mood", "submissions"), [("mute", 1), ("deaf", 2)])
+def test_after_silence_the_job_is_looked_for_before_it_is_submitted_again(
+    mood: str, submissions: int, task: SegmentOrder
+) -> None:
+    cluster = _moody(task, mood)
+    assert _share(task, cluster) == ["sbatch said nothing for 40 s; trying again every 0 s"]
+    assert cluster.submissions == submissions
+    assert begin(task).missing() == []
+
+
+def test_a_refusal_for_good_ends_it(task: SegmentOrder) -> None:
+    with pytest.raises(ExecutionError, match="invalid partition"):
+        _share(task, _moody(task, "broken"))
+
+
+def test_interrupted_while_it_submits_it_calls_the_job_off(task: SegmentOrder) -> None:
+    cluster = _moody(task, "interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        _share(task, cluster)
+    (token,) = cluster.known
+    assert cluster.stopped == [f"{token}_0", f"{token}_1"]
+
+
+def test_interrupted_while_it_waits_it_calls_the_job_off(task: SegmentOrder) -> None:
+    cluster = _moody(task)
+
+    def interrupt(done: int, of: int) -> None:
+        if done == of:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        share(task, cluster, ["cpu", "cpu"], interrupt)
+    assert len(cluster.stopped) == 2
+
+
+def test_a_job_that_a_killed_launcher_left_is_waited_for(
+    task: SegmentOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = _moody(task)
+    with monkeypatch.context() as patch:
+        patch.setattr(sharing._Work, "_wait", lambda *_: 1 / 0)
+        patch.setattr(sharing._Work, "_stop", lambda *_: None)  # it had no time for that
+        with pytest.raises(ZeroDivisionError):
+            _share(task, cluster)
+    (token,) = cluster.known
+    cluster.alive = 3
+    assert _share(task, cluster) == [f"job {token} of an earlier run goes on; waiting for it"]
+    assert cluster.alive < 0
+    assert cluster.submissions == 1
+    assert not work_folder(Path(task.out)).exists()
+
+
+def test_a_job_that_is_over_is_not_waited_for(
+    task: SegmentOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = _moody(task)
+    with monkeypatch.context() as patch:
+        patch.setattr(sharing._Work, "_wait", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            _share(task, cluster)
+    assert _share(task, cluster) == []
