@@ -10,7 +10,7 @@ python experiments/benchmarks/segmentation.py memory --sections 200 400 [--json]
   segmenting runs, whose batch norms are folded into its convolutions;
 - a network that sees its window (instance norm) through the same with Gaussian blending, with
   MONAI's sliding_window_inference at overlap 0.5 and 0.25 and the same windows; MONAI is given the
-  same network and the whole image in memory and gives class probabilities there: nothing is read or written.
+  same network and the whole image in memory and gives labels there: nothing is read or written.
 MONAI is imported where it is found; PYTHONPATH may point to it.
 
 `seams` tiles random networks in their smallest tiles and compares with the prediction of the whole
@@ -218,9 +218,7 @@ def speed(
                 f"blended {overlap}: bare forward pass": lambda e=ensemble: bare(
                     e, trained, part_ZYX
                 ),  # type: ignore[misc]
-                f"blended {overlap}: MONAI": lambda e=ensemble, o=overlap: monai(
-                    e, trained, part_ZYX, o
-                ),  # type: ignore[misc]
+                f"blended {overlap}: MONAI": lambda e=ensemble, o=overlap: monai(e, part_ZYX, o),  # type: ignore[misc]
             }
         seconds = in_turns(ways, rounds)
     return [
