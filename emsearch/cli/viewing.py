@@ -83,10 +83,12 @@ def view(
 
     found = open_labels(labels)
     if neuroglancer is not None:
-        from emsearch.inference.neuroglancer import neuroglancer_state
+        from emsearch.ensembles.neuroglancer import is_readable, neuroglancer_state
         from emsearch.records.files import write_json
 
         write_json(neuroglancer, neuroglancer_state(found, image, url), indent=1)
+        if image is not None and not is_readable(image):
+            typer.echo(f"emsearch: {image} is left out: neuroglancer reads Zarr alone", err=True)
         typer.echo(
             f"{neuroglancer}\nServe the folder that holds the data at {url} with CORS allowed, "
             "such as with: npx http-server --cors -p 8000; then paste the state into "

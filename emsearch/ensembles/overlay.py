@@ -3,19 +3,19 @@
 Axes: Y X pixels in array order, C colour.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from emsearch.inference.box import Box
 from emsearch.inference.labelled import Labelled
 from emsearch.records.files import replacing
 from emsearch.volumes.formats import open_array
 
-__all__ = ["PALETTE", "paint", "write_overlay", "write_sections"]
+__all__ = ["PALETTE", "colour_of", "paint", "write_overlay", "write_sections"]
 
 PALETTE = np.array(
     [
@@ -35,8 +35,17 @@ image itself, classes beyond the last begin anew with the second."""
 
 _OPACITY = 0.55
 _GAP = 6  # pixels between panels
-_TITLE = 16  # pixels above them
+_LINE = 20  # pixels of a line of text above or below them
+_LETTERS = 13  # pixels of their size
 _LARGEST = 512  # pixels along a panel's side
+_FONT = ImageFont.load_default(_LETTERS)
+
+
+def colour_of(number: int) -> tuple[int, int, int]:
+    """Return the red, green and blue of a class; the first one's is that of no paint, black."""
+    place = (number - 1) % (len(PALETTE) - 1) + 1 if number > 0 else 0
+    red, green, blue = PALETTE[place].tolist()
+    return red, green, blue
 
 
 def paint(grey_YX: NDArray[np.uint8], labels_YX: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -51,11 +60,15 @@ def paint(grey_YX: NDArray[np.uint8], labels_YX: NDArray[np.integer]) -> NDArray
 
 
 def write_overlay(
-    path: Path, image_YX: NDArray[np.floating], panels: Mapping[str, NDArray[np.integer]]
+    path: Path,
+    image_YX: NDArray[np.floating],
+    panels: Mapping[str, NDArray[np.integer]],
+    classes: Sequence[str] = (),
 ) -> None:
     """Write a PNG with the image, then each of the panels' labels_YX over it, under their names.
 
-    A section larger than 512 pixels is shown by its middle.
+    A section larger than 512 pixels is shown by its middle. Below stand the classes in their
+    colours, but for the first, which is not painted.
     """
     middle = tuple(
         slice((size - min(size, _LARGEST)) // 2, (size + min(size, _LARGEST)) // 2)
@@ -65,16 +78,35 @@ def write_overlay(
     pictures = {"image": np.repeat(grey_YX[..., None], 3, axis=2)}
     pictures |= {name: paint(grey_YX, labels_YX[middle]) for name, labels_YX in panels.items()}
     height, width = grey_YX.shape
-    sheet = Image.new(
-        "RGB", (len(pictures) * (width + _GAP) - _GAP, height + _TITLE), (255, 255, 255)
-    )
-    draw = ImageDraw.Draw(sheet)
+    across = len(pictures) * (width + _GAP) - _GAP
+    legend = _legend(classes, across)
+    sheet = Image.new("RGB", (across, _LINE + height + legend.height), (255, 255, 255))
+    pen = ImageDraw.Draw(sheet)
     for place, (name, picture) in enumerate(pictures.items()):
         left = place * (width + _GAP)
-        draw.text((left, 2), name, fill=(0, 0, 0))
-        sheet.paste(Image.fromarray(picture), (left, _TITLE))
+        pen.text((left, 2), name, (0, 0, 0), _FONT)
+        sheet.paste(Image.fromarray(picture), (left, _LINE))
+    sheet.paste(legend, (0, _LINE + height))
     with replacing(path) as scratch:
         sheet.save(scratch, format="PNG")
+
+
+def _legend(classes: Sequence[str], width: int) -> Image.Image:
+    """Return the names of painted classes beside their colours, in as many lines as it takes."""
+    places: list[tuple[int, int]] = []
+    left, line = 0, 0
+    for name in classes[1:]:
+        needs = 3 * _GAP + _LETTERS + round(_FONT.getlength(name))
+        if left and left + needs > width:
+            left, line = 0, line + 1
+        places.append((left, line * _LINE))
+        left += needs
+    sheet = Image.new("RGB", (width, (line + 1) * _LINE if places else 0), (255, 255, 255))
+    pen = ImageDraw.Draw(sheet)
+    for number, ((x, y), name) in enumerate(zip(places, classes[1:], strict=True), start=1):
+        pen.rectangle((x, y + 4, x + _LETTERS, y + 4 + _LETTERS), colour_of(number))
+        pen.text((x + _LETTERS + _GAP, y + 3), name, (0, 0, 0), _FONT)
+    return sheet
 
 
 def write_sections(found: Labelled, image: Path | None, folder: Path, count: int) -> list[Path]:
@@ -93,7 +125,7 @@ def write_sections(found: Labelled, image: Path | None, folder: Path, count: int
         labels_YX = found.read(Box(start_zyx=start, stop_zyx=stop))[0].astype(np.int16)
         image_YX = np.zeros(labels_YX.shape) if stack is None else stack.read(z, z + 1)[0]
         paths.append(folder / f"z{z:05d}.png")
-        write_overlay(paths[-1], image_YX, {"labels": labels_YX})
+        write_overlay(paths[-1], image_YX, {"labels": labels_YX}, found.classes)
     return paths
 
 

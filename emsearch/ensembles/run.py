@@ -4,7 +4,6 @@ Axes: K class, Z Y X voxels in array order.
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
@@ -16,19 +15,18 @@ import numpy as np
 import torch
 
 from emsearch.ensembles.calibrate import fit_temperature
-from emsearch.ensembles.overlay import write_overlay
 from emsearch.ensembles.package import card_of, pack
 from emsearch.ensembles.poll import Asked, draw_sample, largest_sample, poll
 from emsearch.ensembles.pool import Pool
 from emsearch.ensembles.scoring import Entry, SplitResult, score_split
 from emsearch.ensembles.select import Choice, best_single, select
-from emsearch.ensembles.worst import worst_place
+from emsearch.ensembles.showing import draw_overlays
+from emsearch.ensembles.worst import Worst
 from emsearch.errors import SpecError
-from emsearch.inference.box import Box
 from emsearch.inference.device import pick_device, reproducible
 from emsearch.inference.ensemble import load_network
 from emsearch.inference.predict import Predictor, tiling_of
-from emsearch.inference.score import Ballot, judge, parts_of
+from emsearch.inference.score import Ballot, parts_of
 from emsearch.records.dataset import Dataset
 from emsearch.records.event import Outcome, Post
 from emsearch.records.order import EnsembleOrder, Member, tree_of
@@ -37,7 +35,7 @@ from emsearch.records.trial import Cause
 
 __all__ = ["run_ensemble"]
 
-_OVERLAYS = 2  # sections shown
+_FOLDERS = {"ensemble": "best", "baseline_ensemble": "baseline"}
 _FITTED = 200_000  # voxels that the temperature is fitted on
 
 Results = dict[Split, SplitResult]
@@ -61,20 +59,21 @@ def run_ensemble(task: EnsembleOrder, post: Post) -> Outcome:
         del pool
         wanted = sorted({trial for entry in entries for trial in entry.ballot.weights})
         predictors = {trial: _load(members[trial], task, post.study, device) for trial in wanted}
-        results = {
-            split: score_split(
-                parts_of(task.dataset, post.study, split), split, entries, predictors
-            )
-            for split in (Split.VALIDATION, Split.TEST)
-            if _has(task.dataset, split)
-        }
-        overlays = _draw(task.dataset, post, entries, predictors)
+        results, worst = {}, Worst()
+        for split in (Split.VALIDATION, Split.TEST):
+            if _has(task.dataset, split):
+                parts = parts_of(task.dataset, post.study, split)
+                worst = Worst()  # of the last split, which is shown
+                results[split] = score_split(parts, split, entries, predictors, worst.look)
+        paths = draw_overlays(
+            parts, worst, entries, predictors, (post.folder, task.dataset.classes)
+        )
+        overlays = [path.relative_to(post.study).as_posix() for path in paths]
     if not post.holds_claim():
         return Outcome(cause=Cause.CANCELLED, facts={"superseded": True})
-    for folder, kind in (("best", "ensemble"), ("baseline", "baseline_ensemble")):
-        for entry in entries:
-            if entry.kind == kind:
-                _pack(task, post, entry, results, post.study / "ensembles" / folder)
+    for entry in entries:
+        if entry.kind in _FOLDERS:
+            _pack(task, post, entry, results, post.study / "ensembles" / _FOLDERS[entry.kind])
     told = [_tell(entry, results) for entry in entries]
     told[0] |= {"left_out_iou": None if np.isnan(choice.left_out_iou) else choice.left_out_iou}
     return Outcome(cause=Cause.COMPLETED, facts={"entries": told, "overlays": overlays})
@@ -161,56 +160,6 @@ def _load(member: Member, task: EnsembleOrder, study: Path, device: torch.device
     classes = len(task.dataset.classes)
     weights = study / member.weights
     return load_network(tree_of(member), weights, classes, member.patch_zyx, device)
-
-
-def _draw(
-    dataset: Dataset,
-    post: Post,
-    entries: Sequence[Entry],
-    predictors: Mapping[int, Predictor],
-) -> list[str]:
-    """Write overlays of sections spread over the test split; return their paths in the study."""
-    split = Split.TEST if _has(dataset, Split.TEST) else Split.VALIDATION
-    shown = {
-        label: entry.ballot
-        for label, kind in (("baseline", "baseline"), ("best single", "single"), _ENSEMBLE)
-        if (entry := next((e for e in entries if e.kind == kind), None)) is not None
-    }
-    paths = []
-    worst: tuple[float, Callable[[], None]] = (-1.0, lambda: None)
-    for part in parts_of(dataset, post.study, split):
-        for section in _sections(part.region):
-            verdict = judge(part, section, predictors, shown)
-            panels = {"truth": part.truth(section)[0]}
-            panels |= {label: verdict.labels(label)[0] for label in shown}
-            name = f"{part.volume.record.name}-z{section.start_zyx[0]:04d}"
-            image_YX = part.reader(section)[0]
-            paths.append(post.folder / f"{name}.png")
-            write_overlay(paths[-1], image_YX, panels)
-            found = worst_place(panels["truth"], panels[next(reversed(panels))])
-            if found is not None and found[0] > worst[0]:
-                cut = {label: labels_YX[found[1]] for label, labels_YX in panels.items()}
-                path = post.folder / f"{name}{WORST}.png"
-                worst = found[0], partial(write_overlay, path, image_YX[found[1]], cut)
-    worst[1]()
-    paths += post.folder.glob(f"*{WORST}.png")
-    return [path.relative_to(post.study).as_posix() for path in paths]
-
-
-_ENSEMBLE = ("ensemble", "ensemble")
-WORST = "-worst"
-"""Ends the name of the picture of the place where the ensemble is wrong most."""
-
-
-def _sections(region: Box) -> list[Box]:
-    """Return single sections, spread evenly."""
-    first, depth = region.start_zyx[0], region.shape_zyx[0]
-    count = min(_OVERLAYS, depth)
-    places = [first + depth * (2 * turn + 1) // (2 * count) for turn in range(count)]
-    return [
-        Box(start_zyx=(z, *region.start_zyx[1:]), stop_zyx=(z + 1, *region.stop_zyx[1:]))
-        for z in places
-    ]
 
 
 def _pack(task: EnsembleOrder, post: Post, entry: Entry, results: Results, folder: Path) -> None:

@@ -3,7 +3,7 @@
 Axes: C cell of a split, K class, N voxel, Z Y X voxels in array order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
@@ -28,7 +28,9 @@ from emsearch.metrics.overlap import Confusion
 from emsearch.metrics.scorecard import score
 from emsearch.records.score import Score, Split
 
-__all__ = ["Entry", "SplitResult", "score_split"]
+__all__ = ["Entry", "Look", "SplitResult", "score_split"]
+
+Look = Callable[[Part, Box, NDArray[np.int16], NDArray[np.uint8]], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,14 +95,17 @@ def score_split(
     split: Split,
     entries: Sequence[Entry],
     predictors: Mapping[int, Predictor],
+    look: Look = lambda *_seen: None,
 ) -> SplitResult:
     """Return what the entries come to on a split; the first is the ensemble that gains count for.
 
-    Each network predicts a block once, for all entries that it belongs to.
+    Each network predicts a block once, for all entries that it belongs to. `look` is shown each
+    block with its truth_ZYX and the first entry's labels_ZYX.
     """
     tallies = {entry.name: _Tally() for entry in entries}
     ballots = {entry.name: entry.ballot for entry in entries}
-    for block, truth_ZYX, verdict in judge_blocks(parts, predictors, ballots):
+    for part, block, truth_ZYX, verdict in judge_blocks(parts, predictors, ballots):
+        look(part, block, truth_ZYX, verdict.labels(entries[0].name))
         for entry in entries:
             tallies[entry.name].add(entry, block, truth_ZYX, verdict)
     cells = {name: np.stack(tally.cells) for name, tally in tallies.items()}

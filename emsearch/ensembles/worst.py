@@ -1,19 +1,48 @@
 """Where a segmentation is at its worst, so that a report shows that place too.
 
-Axes: Y X pixels in array order.
+Axes: Z Y X voxels in array order.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-__all__ = ["WORST_SIDE", "Place", "worst_place"]
+from emsearch.inference.box import Box
+from emsearch.inference.score import Part
+
+__all__ = ["WORST_SIDE", "Place", "Worst", "worst_place"]
 
 WORST_SIDE = 160
 """Pixels along the side of the place that is shown."""
 
 Place = tuple[float, tuple[slice, slice]]
 """The part of its labelled pixels that are wrong, and where it is."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Worst:
+    """The worst place of all that it is shown, block by block."""
+
+    part: float = -1.0
+    """The part of its labelled voxels that are wrong; below 0 while nothing was labelled."""
+    where: tuple[Part, Box] | None = None
+    """The volume, and the square of a section."""
+
+    def look(
+        self, volume: Part, block: Box, true_ZYX: NDArray[np.int16], labels_ZYX: NDArray[np.uint8]
+    ) -> None:
+        """Look at a block, section by section: a square does not reach beyond it."""
+        z, y, x = block.start_zyx
+        for depth, (true_YX, labels_YX) in enumerate(zip(true_ZYX, labels_ZYX, strict=True)):
+            found = worst_place(true_YX, labels_YX)
+            if found is None or found[0] <= self.part:
+                continue
+            self.part, (rows, columns) = found
+            start_zyx = (z + depth, y + rows.start, x + columns.start)
+            stop_zyx = (z + depth + 1, y + rows.stop, x + columns.stop)
+            self.where = volume, Box(start_zyx=start_zyx, stop_zyx=stop_zyx)
 
 
 def worst_place(

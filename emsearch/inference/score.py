@@ -126,13 +126,13 @@ class Verdict:
 
 def judge_blocks(
     parts: Sequence[Part], predictors: Mapping[int, Predictor], ballots: Mapping[str, Ballot]
-) -> Iterator[tuple[Box, NDArray[np.int16], Verdict]]:
+) -> Iterator[tuple[Part, Box, NDArray[np.int16], Verdict]]:
     """Yield the blocks of a split with their truth_ZYX and what each committee says of them.
 
     Each network predicts a block once, for all committees that it belongs to.
     """
     for part, block in blocks_of(parts, [predictor.tiling for predictor in predictors.values()]):
-        yield block, part.truth(block), judge(part, block, predictors, ballots)
+        yield part, block, part.truth(block), judge(part, block, predictors, ballots)
 
 
 def cells_of(box: Box) -> Iterator[Box]:

@@ -72,17 +72,19 @@ def test_overlays_show_sections(made: Path, tmp_path: Path) -> None:
     done = run("view", made / "labels.zarr", made / "image.npy", "--png", png, "--sections", "2")
     assert done.stdout.split() == [str(png / "z00001.png"), str(png / "z00004.png")]
     with Image.open(png / "z00001.png") as sheet:
-        assert sheet.size == (2 * 100 + 6, 90 + 16)
+        assert sheet.size == (2 * 100 + 6, 90 + 2 * 20)
 
 
 def test_neuroglancer_is_told_where_the_labels_are(made: Path, tmp_path: Path) -> None:
     state_file = tmp_path / "state.json"
-    done = run("view", made / "labels.zarr", "--neuroglancer", state_file, "--url", "http://host")
+    arguments = (made / "labels.zarr", made / "image.npy", "--neuroglancer", state_file)
+    done = run("view", *arguments, "--url", "http://host/")
     assert done.returncode == 0, done.stderr
     state = json.loads(state_file.read_text())
-    assert state["layers"][0]["source"] == "http://host/labels.zarr/|zarr3:"
-    assert state["dimensions"]["z"] == [4e-8, "m"]
+    (layer,) = state["layers"]
+    assert layer["source"] == "zarr://http://host/labels.zarr/"
     assert "CORS" in done.stdout
+    assert "image.npy is left out: neuroglancer reads Zarr alone" in done.stderr
 
 
 def test_without_napari_it_is_said_how_to_look(made: Path) -> None:

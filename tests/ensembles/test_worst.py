@@ -1,7 +1,10 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
-from emsearch.ensembles.worst import worst_place
+from emsearch.ensembles.worst import Worst, worst_place
+from emsearch.inference.box import Box
 
 
 def test_the_worst_place_holds_the_errors() -> None:
@@ -42,3 +45,26 @@ def test_what_is_not_labelled_is_no_error() -> None:
 
 def test_without_labels_there_is_no_worst_place() -> None:
     assert worst_place(np.full((20, 20), -1), np.zeros((20, 20), np.int64)) is None
+
+
+def test_the_worst_of_all_blocks_and_sections_is_kept() -> None:
+    volume: Any = object()
+    worst = Worst()
+    true_ZYX = np.zeros((3, 40, 200), np.int16)
+    for first, wrong in ((0, 4), (8, 30), (16, 9)):
+        labels_ZYX = np.zeros(true_ZYX.shape, np.uint8)
+        labels_ZYX[1, :wrong, 30:] = 1
+        block = Box(start_zyx=(first, 100, 0), stop_zyx=(first + 3, 140, 200))
+        worst.look(volume, block, true_ZYX, labels_ZYX)
+    assert worst.part == pytest.approx(30 / 40)
+    assert worst.where is not None
+    assert worst.where[0] is volume
+    assert worst.where[1] == Box(start_zyx=(9, 100, 30), stop_zyx=(10, 140, 190))
+
+
+def test_nothing_labelled_is_nowhere_worst() -> None:
+    worst = Worst()
+    volume: Any = object()
+    shape = (2, 30, 30)
+    worst.look(volume, Box.whole(shape), np.full(shape, -1, np.int16), np.zeros(shape, np.uint8))
+    assert worst.where is None
