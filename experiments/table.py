@@ -1,12 +1,16 @@
-"""What a finished study came to, as the Markdown table of experiments/README.md.
+"""What a finished study came to, as the Markdown tables of experiments/README.md.
 
 python experiments/table.py runs/drosophila-vnc
+
+First the mean IoU of the ensemble and its rivals, then what the ensemble gains over each of them
+with 90 % bootstrap intervals over places in the volume, then how sure its probabilities are.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import emsearch
 from emsearch.records.score import Score, Split
@@ -29,6 +33,40 @@ def rows(found: Sequence[Standing], classes: Sequence[str]) -> list[list[str]]:
     return lines
 
 
+def gain_rows(
+    facts: Mapping[str, Mapping[str, Any]], classes: Sequence[str], split: Split
+) -> list[list[str]]:
+    """Return the table of the ensemble's gains over its rivals, whose facts are given by name."""
+    head = ["the ensemble over", "mean IoU", *classes]
+    lines = [head, ["---"] + ["---:"] * (1 + len(classes))]
+    for name, told in facts.items():
+        gain = told.get("ensemble_gain", {}).get(split)
+        if gain is not None:
+            lines.append([name, *(_interval(one) for one in (gain, *gain["iou_K"]))])
+    return lines
+
+
+def sureness(facts: Mapping[str, Mapping[str, Any]], split: Split) -> list[str]:
+    """Return a sentence for each ensemble: members' disagreement and calibration."""
+    said = []
+    for name, told in facts.items():
+        differ = told.get("disagreement", {}).get(split)
+        errors = told.get("calibration", {}).get(split)
+        if differ is not None and errors is not None:
+            said.append(
+                f"{name} on {split}: two members differ on {differ:.1%} of the voxels; expected "
+                f"calibration error {errors['error']:.3f}, {errors['tempered_error']:.3f} at "
+                f"temperature {told['temperature']:.2f}."
+            )
+    return said
+
+
+def _interval(gain: Mapping[str, float] | None) -> str:
+    if gain is None:
+        return "–"
+    return f"{gain['difference']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+
+
 def _line(one: Standing, score: Score, split: Split) -> list[str]:
     values = [f"**{score.mean_iou:.3f}**", *(_number(iou) for iou in score.iou_K)]
     return [one.name, str(len(one.members)), split, *values]
@@ -49,13 +87,25 @@ def _number(value: float | None) -> str:
 
 
 def main() -> None:
-    """Print the table of the study in a folder."""
+    """Print the tables of the study in a folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("folder", type=Path)
     with emsearch.open_study(parser.parse_args().folder) as study:
         spec = json.loads(study.query("SELECT spec FROM studies")[0]["spec"])
-        for line in rows(study.standings(), spec["dataset"]["classes"]):
-            print("| " + " | ".join(line) + " |")
+        classes = spec["dataset"]["classes"]
+        entries = study.query("SELECT name, facts FROM ensembles ORDER BY id")
+        facts = {entry["name"]: json.loads(entry["facts"]) for entry in entries}
+        _print(rows(study.standings(), classes))
+        for split in (Split.TEST, Split.VALIDATION):
+            if len(gains := gain_rows(facts, classes, split)) > 2:  # head and rule
+                print(f"\nGains on {split}, with 90 % bootstrap intervals over places:\n")
+                _print(gains)
+        print("", *sureness(facts, Split.TEST), sep="\n")
+
+
+def _print(lines: Sequence[Sequence[str]]) -> None:
+    for line in lines:
+        print("| " + " | ".join(line) + " |")
 
 
 if __name__ == "__main__":
