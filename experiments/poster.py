@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -95,12 +95,14 @@ class Quiet:
     """A post for an order that this script carries out itself."""
 
     study: Path
-    folder: Path
-    said: list[Any] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """Where overlays go."""
+        return self.study / "work"
 
     def evaluated(self, facts: Mapping[str, Any]) -> None:
-        """Note what is said."""
-        self.said.append(facts)
+        """Nothing is trained here."""
 
     def progress(self, done: int, of: int) -> None:
         """Say how far it is."""
@@ -169,8 +171,9 @@ def combine(study: Path) -> tuple[EnsembleOrder, Outcome]:
         dataset=replace(dataset, volumes=volumes),
         study="poster",
     )
-    place = study / "poster"  # beside the study's own ensemble, which may hold baselines
-    return order, run_ensemble(order, Quiet(study=place, folder=place / "work"))
+    post = Quiet(study=study / "poster")  # beside the study's own ensemble, with its baselines
+    post.folder.mkdir(parents=True, exist_ok=True)
+    return order, run_ensemble(order, post)
 
 
 def draw(study: Path, picture: Path) -> None:
