@@ -185,20 +185,27 @@ def most_probable(probability_KZYX: Tensor) -> Tensor:
     On a CPU a few rows at a time, which stay in its cache: many times faster than torch's argmax.
     """
     if probability_KZYX.device.type != "cpu":
-        return probability_KZYX.argmax(0).to(torch.uint8)
-    labels_ZYX = np.zeros(probability_KZYX.shape[1:], np.uint8)
-    whole_KZYX = probability_KZYX.numpy()
-    classes, _, height, width = whole_KZYX.shape
+        best_ZYX = probability_KZYX.amax(0)
+        labels_ZYX = torch.zeros(best_ZYX.shape, dtype=torch.uint8, device=best_ZYX.device)
+        for number in range(len(probability_KZYX) - 1, -1, -1):  # the first of equals comes last
+            labels_ZYX.masked_fill_(probability_KZYX[number] == best_ZYX, number)
+        return labels_ZYX
+    return torch.from_numpy(_most_probable(probability_KZYX.numpy()))
+
+
+def _most_probable(probability_KZYX: NDArray[np.float32]) -> NDArray[np.uint8]:
+    classes, depth, height, width = probability_KZYX.shape
+    labels_ZYX = np.zeros((depth, height, width), np.uint8)
     rows = max(_CACHED_VALUES // (classes * width), 1)
-    for section, first in product(range(len(labels_ZYX)), range(0, height, rows)):
+    for section, first in product(range(depth), range(0, height, rows)):
         place = section, slice(first, first + rows)
-        said_KYX = np.ascontiguousarray(whole_KZYX[:, *place])
+        said_KYX = np.ascontiguousarray(probability_KZYX[:, *place])
         best_YX, labels_YX = said_KYX[0], labels_ZYX[place]
-        for number in range(1, classes):  # later classes have the larger numbers
+        for number in range(1, classes):  # a later class has the larger number
             is_better_YX = (said_KYX[number] > best_YX).view(np.uint8)
             np.maximum(labels_YX, is_better_YX * np.uint8(number), out=labels_YX)
             best_YX = np.maximum(best_YX, said_KYX[number])
-    return torch.from_numpy(labels_ZYX)
+    return labels_ZYX
 
 
 def tiling_of(tree: Tree, classes: int, patch_zyx: Shape, device: torch.device) -> Tiling:

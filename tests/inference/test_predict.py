@@ -125,8 +125,10 @@ def test_the_first_of_equally_probable_classes_is_taken() -> None:
     probability_KZYX = torch.tensor([[0.2, 0.4, 0.1], [0.2, 0.4, 0.5], [0.6, 0.2, 0.4]])
     found = most_probable(probability_KZYX[:, None, None])
     assert found.flatten().tolist() == [2, 0, 1]
-    many = torch.rand((7, 3, 40, 50))
+    many = torch.randint(0, 4, (7, 3, 90, 700)).float()  # with many equals, in several pieces
     np.testing.assert_array_equal(most_probable(many), many.argmax(0))
+    channels_last = many.movedim(0, -1).contiguous().movedim(-1, 0)
+    np.testing.assert_array_equal(most_probable(channels_last), many.argmax(0))
 
 
 def test_a_blended_region_is_made_in_blocks_that_fit_memory(
