@@ -142,11 +142,20 @@ def test_workers_of_a_killed_launcher_are_found_again(wide: SegmentOrder) -> Non
     assert begin(wide).missing() == []
 
 
+_LAUNCHER = """
+import signal
+from emsearch.cli import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests ignores
+main()
+"""
+
+
 def _launch(task: SegmentOrder) -> "subprocess.Popen[str]":
     words = ["segment", task.ensemble, task.volume, task.out, "--voxel", "40,4,4"]
     options = ["--flips", "--device", "cpu", "--executor", "local", "--jobs", "2"]
     return subprocess.Popen(
-        [sys.executable, "-m", "emsearch.cli", *words, *options],
+        [sys.executable, "-c", _LAUNCHER, *words, *options],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
