@@ -104,7 +104,7 @@ def add_candidates(
         }
         for one in fresh
     ]
-    return insert_rows(connection, CandidateRow, rows)
+    return insert_rows(connection, CandidateRow, rows, ["number"])
 
 
 def add_trials(connection: Connection, study_id: int, trials: Sequence[NewTrial]) -> list[int]:
@@ -120,7 +120,7 @@ def add_trials(connection: Connection, study_id: int, trials: Sequence[NewTrial]
         }
         for one in trials
     ]
-    numbers = insert_rows(connection, TrialRow, rows)
+    numbers = insert_rows(connection, TrialRow, rows, ["candidate_id", "repeat"])
     _unrank(connection, numbers)
     orders = [
         {
@@ -134,7 +134,8 @@ def add_trials(connection: Connection, study_id: int, trials: Sequence[NewTrial]
         }
         for number, one in zip(numbers, trials, strict=True)
     ]
-    insert_rows(connection, OrderRow, orders)
+    if orders:
+        connection.execute(insert(OrderRow), orders)
     return numbers
 
 

@@ -100,6 +100,7 @@ def begin_job(
             }
             for index in range(len(tasks))
         ],
+        ["token", "task"],
     )
     attempts = [
         {
@@ -112,7 +113,7 @@ def begin_job(
         for order in orders
         if order in begun
     ]
-    rows = iter(insert_rows(connection, AttemptRow, attempts))
+    rows = iter(insert_rows(connection, AttemptRow, attempts, ["name"]))
     return [{order: next(rows) for order in orders if order in begun} for orders in tasks]
 
 

@@ -39,14 +39,21 @@ def insert_row(connection: Connection, table: type[Base], values: Mapping[str, A
 
 
 def insert_rows(
-    connection: Connection, table: type[Base], values: Sequence[Mapping[str, Any]]
+    connection: Connection,
+    table: type[Base],
+    values: Sequence[Mapping[str, Any]],
+    key: Sequence[str],
 ) -> list[int]:
-    """Insert rows, all with the same columns, and return their numbers, in the same order."""
+    """Insert rows, all with the same columns, and return their numbers, in the same order.
+
+    The columns `key` tell the rows apart: no database promises to return them in order.
+    """
     if not values:
         return []
-    key = table.__table__.c.id
-    inserted = insert(table).returning(key, sort_by_parameter_order=True)
-    return [int(number) for number in connection.scalars(inserted, list(values))]
+    columns = [getattr(table, name) for name in ("id", *key)]
+    rows = connection.execute(insert(table).returning(*columns), list(values))
+    numbers = {tuple(row[1:]): int(row[0]) for row in rows}
+    return [numbers[tuple(one[name] for name in key)] for one in values]
 
 
 def insert_new(

@@ -141,7 +141,7 @@ def _block(node: Branch, here: Inherited, place: Place) -> Plan:
 
 
 def _without_activation(plan: Plan) -> Plan:
-    return plan._replace(settings=(*plan.settings[:-1], ("activation", "identity")))
+    return Plan(plan.kind, (*plan.settings[:-1], ("activation", "identity")), plan.children)
 
 
 def _dilated_block(node: Branch, here: Inherited, place: Place) -> Plan:
@@ -212,7 +212,7 @@ def _up(_node: Branch, here: Inherited, place: Place) -> Plan:
 def _encoder(node: Branch, here: Inherited, place: Place) -> Plan:
     children: list[Plan] = []
     for scale in range(len(node.children) // 2):
-        at = place._replace(scale=scale)
+        at = Place(scale, place.spacing, place.part, place.factors, place.is_opening)
         children += _resolve_all(node.children[2 * scale : 2 * scale + 2], here, at)
     return Plan("encoder", (), tuple(children))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from emsearch.errors import SpecError
 from emsearch.trees.effective import check_structure, effective
@@ -15,8 +15,7 @@ FORMAT = 1
 """Version of the dictionaries that trees are written as."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One module: its kind, its own deltas, and the modules inside it."""
 
     kind: str

@@ -149,8 +149,10 @@ class Inherited:
         """Return the settings at a node with these deltas. Raises SpecError for unknown names."""
         sums, values = self.sums.copy(), self.values.copy()
         for name, delta in deltas:
-            sums[name] = sums.get(name, 0) + delta
-            values[name] = find_setting(name).meaning(sums[name])
+            if name not in sums:
+                find_setting(name)  # raises, and says which settings there are
+            sums[name] += delta
+            values[name] = SETTINGS[name].meaning(sums[name])
         return Inherited(sums, values)
 
     @classmethod

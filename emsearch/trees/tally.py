@@ -4,7 +4,7 @@ Sizes are in voxels, z y x; counts are for one patch. The walk mirrors the build
 `emsearch.networks`: what one builds, the other counts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 
 from emsearch.trees.plan import Plan
@@ -109,8 +109,11 @@ class _Walk:
         return self.counters[plan.kind](plan, channels, size_zyx)
 
     def _chain(self, plan: Plan, channels: int, size_zyx: Zyx) -> int:
-        for child in plan.children:
-            channels = self.count(child, channels, size_zyx)
+        return self._through(plan.children, channels, size_zyx)
+
+    def _through(self, plans: Sequence[Plan], channels: int, size_zyx: Zyx) -> int:
+        for plan in plans:
+            channels = self.counters[plan.kind](plan, channels, size_zyx)
         return channels
 
     def _convolution(self, plan: Plan, channels: int, size_zyx: Zyx) -> int:
@@ -158,7 +161,7 @@ class _Walk:
             return self._dense(plan, channels, size_zyx)
         if last.kind != "residual":
             return self._chain(plan, channels, size_zyx)
-        width = self._chain(plan._replace(children=plan.children[:-1]), channels, size_zyx)
+        width = self._through(plan.children[:-1], channels, size_zyx)
         return self._add(last, width, channels, size_zyx)
 
     def _dense(self, plan: Plan, channels: int, size_zyx: Zyx) -> int:

@@ -172,7 +172,7 @@ def read_page(ledger: Ledger, _options: dict[str, Any]) -> None:
         page = live.home_page(connection, Path("/nowhere"), entries)
     facts = {field.name: getattr(page, field.name) for field in fields(page)}
     asked = {"wanted": Wanted(), "most": 50, "by": "", "sort": Sorting.RANK}
-    places = {"top": "", "root": "", "note": ""}
+    places = {"top": "", "root": "/studies/1", "note": ""}
     html = templates().get_template("web_home.html.jinja").render(facts | asked | places)
     assert "candidates/" in html
 
