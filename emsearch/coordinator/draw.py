@@ -259,6 +259,7 @@ class Drawing:
             changes.NewCandidate(
                 candidate=one.candidate,
                 digest=digest_of(one.plan),
+                recipe_digest=one.candidate.recipe.digest(),
                 arithmetic=arithmetic_of(one.plan, self._target, self._limits),
                 draw=one.number,
             )
@@ -272,7 +273,7 @@ class Drawing:
 
     def _trials(self, row: int, fresh: changes.NewCandidate) -> Iterator[changes.NewTrial]:
         repeats, until_step = self._extent(fresh.candidate.origin)
-        names = fresh.digest, fresh.candidate.recipe.digest()
+        names = fresh.digest, fresh.recipe_digest
         for repeat in range(repeats):
             yield changes.NewTrial(
                 candidate_id=row,

@@ -58,6 +58,7 @@ class NewCandidate:
     candidate: Candidate
     digest: str
     """Of its tree."""
+    recipe_digest: str
     arithmetic: Mapping[str, Any]
     """parameters, flops, memory_gb and step_s of the tree."""
     draw: int | None = None
@@ -97,7 +98,7 @@ def add_candidates(
             "number": one.candidate.number,
             "tree_digest": one.digest,
             "recipe": asdict(one.candidate.recipe),
-            "recipe_digest": one.candidate.recipe.digest(),
+            "recipe_digest": one.recipe_digest,
             "origin": one.candidate.origin,
             "parent": one.candidate.parent,
             "draw": one.draw,

@@ -208,7 +208,10 @@ def take_in(trials: int, steps: int, folder: Path) -> float:
             tree = Tree("encoder_decoder_2d", Node("convolution", deltas=(("width", number),)))
             candidate = Candidate(number=number, tree=tree, recipe=Recipe(), origin=Origin.RANDOM)
             fresh = changes.NewCandidate(
-                candidate=candidate, digest=candidate.tree.digest(), arithmetic=arithmetic
+                candidate=candidate,
+                digest=candidate.tree.digest(),
+                recipe_digest=candidate.recipe.digest(),
+                arithmetic=arithmetic,
             )
             [row] = changes.add_candidates(connection, 1, [fresh])
             trial = changes.NewTrial(

@@ -36,7 +36,10 @@ class AFewCandidates:
                     number=number, tree=tree, recipe=Recipe(), origin=Origin.RANDOM
                 )
                 fresh = changes.NewCandidate(
-                    candidate=candidate, digest=candidate.tree.digest(), arithmetic=ARITHMETIC
+                    candidate=candidate,
+                    digest=candidate.tree.digest(),
+                    recipe_digest=candidate.recipe.digest(),
+                    arithmetic=ARITHMETIC,
                 )
                 [added] = changes.add_candidates(connection, 1, [fresh])
                 trials = [

@@ -28,7 +28,10 @@ def held(database: URL, any_tree: Tree) -> Iterator[tuple[Ledger, Lease]]:
     arithmetic = {"parameters": 10, "flops": 10, "memory_gb": 0.1, "step_s": 0.5}
     with ledger.writing(lease) as connection:
         fresh = changes.NewCandidate(
-            candidate=candidate, digest=candidate.tree.digest(), arithmetic=arithmetic
+            candidate=candidate,
+            digest=candidate.tree.digest(),
+            recipe_digest=candidate.recipe.digest(),
+            arithmetic=arithmetic,
         )
         [row] = changes.add_candidates(connection, 1, [fresh])
         trial = changes.NewTrial(candidate_id=row, repeat=0, seed=3, until_step=40, expected_s=1.0)

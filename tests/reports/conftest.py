@@ -163,6 +163,7 @@ class AStudy:
         fresh = changes.NewCandidate(
             candidate=candidate,
             digest=candidate.tree.digest(),
+            recipe_digest=candidate.recipe.digest(),
             arithmetic=arithmetic,
             draw=candidate.number or None,
         )

@@ -46,7 +46,10 @@ def _fill(file: Path) -> None:
             tree = Tree("encoder_decoder_2d", Node("convolution", deltas=(("width", number),)))
             candidate = Candidate(number=number, tree=tree, recipe=Recipe(), origin=origin)
             fresh = changes.NewCandidate(
-                candidate=candidate, digest=candidate.tree.digest(), arithmetic=arithmetic
+                candidate=candidate,
+                digest=candidate.tree.digest(),
+                recipe_digest=candidate.recipe.digest(),
+                arithmetic=arithmetic,
             )
             [row_id] = changes.add_candidates(connection, study, [fresh])
             trial = changes.NewTrial(
