@@ -1,6 +1,6 @@
 """The bottom figure of the group's poster of 2019, made anew on public data by one command.
 
-python experiments/poster.py --networks 100 --steps 300 --picture poster.jpg
+python experiments/poster.py --networks 100 --steps 250 --picture poster.jpg
 
 Random 2-D encoder-decoder networks are drawn and trained on ssTEM of a fruit-fly larva's nerve cord
 (drosophila_vnc). Below: data, human labels, best single network and best ensemble side by side, on
@@ -324,7 +324,7 @@ def main() -> None:
     """Train, combine, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--networks", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--minutes", type=float, default=1e6, help="leave after these")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/drosophila_vnc"))
