@@ -87,7 +87,7 @@ max_jobs = {jobs}
 PATCH = (1, 128, 128)
 _SIDE = 512  # pixels of a panel
 _GAP = 12
-_TOP = 620  # pixels of the row of trees, at most
+_LARGEST = 1.25  # trees are shown so much larger than they are drawn, at most
 _FINE = 3  # trees are painted so much larger first
 _NAMES = ("Data", "Human", "Best single network", "Best ensemble")
 
@@ -183,7 +183,7 @@ def draw(study: Path, picture: Path) -> None:
     order, outcome = combine(study)
     entries = {entry["kind"]: entry for entry in outcome.facts["entries"]}
     first = sorted(order.pool, key=lambda member: member.candidate)[:5]
-    trees = row_of_trees([Tree.from_dict(member.tree) for member in first])
+    trees = rows_of_trees([Tree.from_dict(member.tree) for member in first], len(order.pool))
     panels = row_of_panels(order, entries)
     single, best = (entries[kind]["test"]["mean_iou"] for kind in ("single", "ensemble"))
     gain = next(e["ensemble_gain"]["test"] for e in entries.values() if e["kind"] == "single")
@@ -242,17 +242,41 @@ def grey_of(image_YX: NDArray[np.float32]) -> NDArray[np.uint8]:
     return grey
 
 
-def row_of_trees(trees: Sequence[Tree]) -> Image.Image:
-    """Return trees side by side; a wide one gets more room, though not in proportion."""
+def rows_of_trees(trees: Sequence[Tree], count: int) -> Image.Image:
+    """Return trees in two rows, all at one scale, under how many networks there are."""
     width = len(_NAMES) * (_SIDE + _GAP) - _GAP
     pictures = [painted(to_svg(tree, None)) for tree in trees]
-    shares = np.sqrt([picture.width for picture in pictures])
-    edges = np.concatenate([[0.0], np.cumsum(shares / shares.sum())]) * width
-    for picture, room in zip(pictures, np.diff(edges), strict=True):
-        picture.thumbnail((int(room) - 2 * _GAP, _TOP), Image.Resampling.LANCZOS)
-    row = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
-    for picture, left, right in zip(pictures, edges, edges[1:], strict=False):
-        row.paste(picture, (int(left + right - picture.width) // 2, 0))
+    first = min(
+        range(1, len(pictures) + 1),
+        key=lambda cut: max(widest(pictures[:cut]), widest(pictures[cut:])),
+    )
+    halves = [half for half in (pictures[:first], pictures[first:]) if half]
+    scale = min(_LARGEST / _FINE, *(width / widest(half) for half in halves))
+    title = Image.new("RGB", (width, 40), "white")
+    words = f"{len(trees)} of {count} random networks"
+    ImageDraw.Draw(title).text((width / 2, 18), words, "black", ImageFont.load_default(26), "mm")
+    return stacked([title, *(row_of(half, width, scale) for half in halves)])
+
+
+def widest(pictures: Sequence[Image.Image]) -> int:
+    """Return how wide pictures are side by side."""
+    return sum(picture.width + 2 * _FINE * _GAP for picture in pictures)
+
+
+def row_of(pictures: Sequence[Image.Image], width: int, scale: float) -> Image.Image:
+    """Return pictures side by side, at a scale, spread over a width."""
+    smaller = [
+        picture.resize(
+            (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS
+        )
+        for picture in pictures
+    ]
+    spare = (width - sum(picture.width for picture in smaller)) / len(smaller)
+    row = Image.new("RGB", (width, max(picture.height for picture in smaller)), "white")
+    left = spare / 2
+    for picture in smaller:
+        row.paste(picture, (int(left), 0))
+        left += picture.width + spare
     return row
 
 
