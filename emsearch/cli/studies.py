@@ -26,6 +26,9 @@ UnderOption = Annotated[
 ]
 
 
+_TOLD = "The study goes on: its coordinator was told."
+
+
 def init(
     data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="Images and labels.")],
     out: Annotated[Path, typer.Option(help="The study file to write.")] = Path("study.toml"),
@@ -75,6 +78,8 @@ def launch(
     spec = with_voxel_sizes(spec)
     forecast(spec, shapes_zyx)  # refuses a space in which no study can be drawn
     place = folder or Path("runs") / spec.study.name
+    if _resumed_elsewhere(place):
+        return
     ledger = create_study(place, spec, file)
     if warning := _warning(ledger):
         typer.echo(f"warning: {warning}", err=True)
@@ -99,6 +104,8 @@ def resume(
     """Go on with a study that was left, stopped, paused, cancelled or killed."""
     from emsearch.coordinator.folder import open_study
 
+    if not unattended and _resumed_elsewhere(folder):
+        return
     ledger, spec = open_study(folder)
     if detach or under:
         _detach(ledger, spec, folder, under)
@@ -162,5 +169,15 @@ def _resumed_by_holder(ledger: "Ledger", folder: Path) -> bool:
 
     if not wake(ledger, folder):
         return False
-    typer.echo("The study goes on: its coordinator was told.")
+    typer.echo(_TOLD)
+    return True
+
+
+def _resumed_elsewhere(folder: Path) -> bool:
+    """Have a coordinator on another host go on, where one answers; the ledger stays untouched."""
+    from emsearch.coordinator.holder import wake_elsewhere
+
+    if not wake_elsewhere(folder, lambda whom: typer.echo(f"Asking it to go on: {whom}.")):
+        return False
+    typer.echo(_TOLD)
     return True

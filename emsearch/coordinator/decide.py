@@ -39,7 +39,7 @@ def decide(view: View) -> list[Action]:
     """
     is_over = view.stage in ENDED - {Stage.FINISHED}
     if view.alike and not view.is_paused and not is_over:
-        return [Pause(why=f"{ALIKE} attempts in a row failed alike: {view.alike}")]
+        return [Pause(why=f"{ALIKE} orders in a row failed alike: {view.alike}")]
     housekeeping = _settle(view.ended)
     if not view.is_inbox_full:
         housekeeping += _mend(view)

@@ -1,5 +1,6 @@
 """Handing a study to a coordinator that outlives the shell that started it."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from emsearch.errors import ExecutionError, StateError
+from emsearch.execution.slurm_submit import job_variables
 from emsearch.ledger import queries
 from emsearch.ledger.store import Ledger
 from emsearch.records.command import CommandKind, post
@@ -26,10 +28,19 @@ Run = Callable[[Sequence[str], str], str]
 
 
 def run_command(words: Sequence[str], text: str = "") -> str:
-    """Run a command with some input and return what it printed. Raises ExecutionError."""
+    """Run a command with some input and return what it printed. Raises ExecutionError.
+
+    It knows nothing of the job that this process may run in: what it starts is no part of that.
+    """
+    hidden = job_variables(os.environ)
     try:
         done = subprocess.run(  # noqa: S603 - our own words
-            list(words), input=text, capture_output=True, text=True, check=False
+            list(words),
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={name: value for name, value in os.environ.items() if name not in hidden},
         )
     except FileNotFoundError as error:
         raise ExecutionError(f"there is no {words[0]} on this host") from error
@@ -51,6 +62,7 @@ def detach(
     if under == Under.SLURM and not is_slurm:
         raise StateError('a local study cannot be led by a Slurm job; use "--under nohup" or tmux')
     asked = post(folder, CommandKind.RESUME)
+    before = _fence(ledger)
     try:
         if under == Under.SLURM:
             profile = read_profile(
@@ -68,7 +80,7 @@ def detach(
     except ExecutionError:
         asked.unlink(missing_ok=True)
         raise
-    _wait_for_holder(ledger, folder)
+    _wait_for_holder(ledger, folder, before)
     return f"Its coordinator is {where}"
 
 
@@ -132,17 +144,19 @@ def _start(folder: Path) -> int:
     return child.pid
 
 
-def _wait_for_holder(ledger: Ledger, folder: Path) -> None:
-    """Return when the study is held. Raises StateError with the log's end where nobody comes."""
-    with ledger.reading() as connection:
-        before = queries.study(connection)
+def _wait_for_holder(ledger: Ledger, folder: Path, before: int) -> None:
+    """Return when somebody has taken the study. Raises StateError with the log's end else."""
     deadline = time.monotonic() + _STARTED_WITHIN_S
     while time.monotonic() < deadline:
-        with ledger.reading() as connection:
-            now = queries.study(connection)
-        if now.fence > before.fence or now.holder:
+        if _fence(ledger) > before:
             return
         time.sleep(0.1)
     log = _log(folder)
     tail = log.read_text(errors="replace")[-1000:] if log.is_file() else ""
     raise StateError(f"the coordinator did not start within {_STARTED_WITHIN_S:.0f} s\n{tail}")
+
+
+def _fence(ledger: Ledger) -> int:
+    """Return a number that grows whenever a coordinator takes the study."""
+    with ledger.reading() as connection:
+        return int(queries.study(connection).fence)

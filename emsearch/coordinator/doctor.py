@@ -15,14 +15,16 @@ import psutil
 
 from emsearch.coordinator.detach import Run, run_command
 from emsearch.errors import EmsearchError, ExecutionError
+from emsearch.ledger.engine import DATABASE, address_of, parse_url
+from emsearch.ledger.mounts import mount_of, network_warning
+from emsearch.ledger.store import LEDGER
 from emsearch.records.profile import Profile, read_profile, wall_s_of
 
-__all__ = ["Finding", "Health", "Host", "examine", "file_system_of"]
+__all__ = ["Finding", "Health", "Host", "examine"]
 
 _LIBRARIES = ("torch", "zarr", "sqlalchemy", "optuna", "submitit", "numpy")
 _TORCH = ((2, 11), (2, 14))
 """Versions from, and below which, emsearch is tested."""
-_NETWORK = {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "fuse.sshfs", "ceph"}
 _LEAST_FREE_GB = 10.0
 _COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo")
 
@@ -134,22 +136,20 @@ def _place(folder: Path) -> Iterator[Finding]:
         yield _doubtful("disk", words, "see the forecast of `emsearch check`; make room")
     else:
         yield _well("disk", words)
-    kind = file_system_of(here)
-    if kind in _NETWORK:
-        yield _doubtful(
-            "ledger",
-            f"{here} is on {kind}: SQLite is safe there while one coordinator writes, and slow",
-            "name a PostgreSQL database in EMSEARCH_DATABASE",
-        )
-    else:
-        yield _well("ledger", f"SQLite on {kind}")
+    yield _ledger(here)
 
 
-def file_system_of(path: Path) -> str:
-    """Return the kind of file system that holds a path, such as ext4 or nfs4."""
-    mounts = {Path(one.mountpoint): one.fstype for one in psutil.disk_partitions(all=True)}
-    holders = [parent for parent in (path.resolve(), *path.resolve().parents) if parent in mounts]
-    return mounts[holders[0]] if holders else "an unknown file system"
+def _ledger(folder: Path) -> Finding:
+    """Say where a study's ledger would be, and whether it is well there."""
+    if given := os.environ.get(DATABASE):
+        try:
+            return _well("ledger", f"{address_of(parse_url(given))}, by {DATABASE}")
+        except EmsearchError as error:
+            return _ill("ledger", f"{DATABASE}: {error}", f"mend or unset {DATABASE}")
+    if warning := network_warning(folder / LEDGER):
+        found, _, better = warning.partition(" Better: ")
+        return _doubtful("ledger", found, better)
+    return _well("ledger", f"SQLite on {mount_of(folder)[1]}")
 
 
 def _cluster(name: str, host: Host) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """Asking the coordinator that holds a study, from whatever host."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,13 @@ from emsearch.coordinator.commands import obey, read_commands, why_not_extended
 from emsearch.coordinator.folder import open_study
 from emsearch.errors import LeaseError, StateError
 from emsearch.ledger import queries
+from emsearch.ledger.place import is_place, open_reading, out_of_reach
 from emsearch.ledger.store import Ledger
-from emsearch.records.command import CommandKind, post
-from emsearch.records.spec import read_spec
+from emsearch.records.command import CommandKind, is_taken, post
+from emsearch.records.spec import parse_spec, read_spec
 from emsearch.records.trial import Stage
 
-__all__ = ["ask", "extend", "wake"]
+__all__ = ["ask", "extend", "wake", "wake_elsewhere"]
 
 _TAKEN_WITHIN_S = 60.0
 _SEEN_WITHIN_S = 10.0
@@ -47,24 +48,59 @@ def wake(ledger: Ledger, folder: Path, within_s: float = _TAKEN_WITHIN_S) -> boo
     return True
 
 
+def wake_elsewhere(
+    folder: Path, tell: Callable[[str], None], within_s: float = _TAKEN_WITHIN_S
+) -> bool:
+    """Have a coordinator on another host go on with a paused study; False where none answers.
+
+    Its SQLite ledger is not to be opened here while it writes, and the snapshot is too old to tell
+    whether it lives: who takes in what it is asked lives. One that does not answer may be
+    overtaken, where its lease has run out. `tell` is told whom that waits for. Raises LeaseError
+    that names the holder where the study is not paused.
+    """
+    why = out_of_reach(folder) if is_place(folder) else ""
+    if not why:
+        return False
+    tell(why)
+    ledger = open_reading(folder)
+    with ledger.reading() as connection:
+        study = queries.study(connection)
+    ledger.close()
+    asked = post(folder, CommandKind.RESUME)  # of a study that is not paused it changes nothing
+    if not is_taken(asked, within_s):
+        asked.unlink(missing_ok=True)
+        return False
+    if not study.paused_why:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(study.held_since_s))
+        raise LeaseError(
+            f"study {study.name!r} is held: {why}, since {since}; ask that one: emsearch pause, "
+            "resume or cancel"
+        )
+    return True
+
+
 def ask(folder: Path, kind: CommandKind, values: Mapping[str, Any] | None = None) -> str:
     """Ask something of a study; return what became of that, in words.
 
     Where no coordinator holds the study, it is done here and now. Raises NotFoundError where there
     is no study, StateError where it cannot be done.
     """
+    open_reading(folder).close()  # there is a study
+    if out_of_reach(folder):
+        taken = is_taken(post(folder, kind, values), _SEEN_WITHIN_S)
+        return f"{kind}: taken in by the coordinator" if taken else _will_see(kind)
     ledger, _ = open_study(folder)
     try:
         asked = post(folder, kind, values)
         _obey_unattended(ledger, folder)
-        taken = _wait_for(asked)
+        taken = is_taken(asked, _SEEN_WITHIN_S)
         with ledger.reading() as connection:
             row = queries.command(connection, asked.stem)
         if row is not None and row.refused:
             raise StateError(f"{kind} was not done: {row.refused}")
     finally:
         ledger.close()
-    return f"{kind}: done" if taken else f"{kind}: asked; the coordinator will see it"
+    return f"{kind}: done" if taken else _will_see(kind)
 
 
 def extend(folder: Path, file: Path) -> str:
@@ -73,13 +109,17 @@ def extend(folder: Path, file: Path) -> str:
     Raises SpecError for faults of the file, StateError where a running study cannot change so.
     """
     new = read_spec(file)
-    ledger, old = open_study(folder)
+    ledger = open_reading(folder)
     with ledger.reading() as connection:
-        stage = Stage(queries.study(connection).stage)
+        study = queries.study(connection)
     ledger.close()
-    if why := why_not_extended(old, new, stage):
+    if why := why_not_extended(parse_spec(study.spec), new, Stage(study.stage)):
         raise StateError(why)
     return ask(folder, CommandKind.EXTEND, new.model_dump(mode="json"))
+
+
+def _will_see(kind: CommandKind) -> str:
+    return f"{kind}: asked; the coordinator will see it"
 
 
 def _obey_unattended(ledger: Ledger, folder: Path) -> None:
@@ -97,12 +137,3 @@ def _obey_unattended(ledger: Ledger, folder: Path) -> None:
             (folder / "commands" / f"{command.name}.json").unlink(missing_ok=True)
     finally:
         ledger.release(lease)
-
-
-def _wait_for(asked: Path, within_s: float = _SEEN_WITHIN_S) -> bool:
-    deadline = time.monotonic() + within_s
-    while asked.exists():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True

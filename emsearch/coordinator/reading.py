@@ -1,7 +1,8 @@
 """Reading a view from the ledger, at one moment."""
 
+import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -24,10 +25,13 @@ from emsearch.records.candidate import Origin
 from emsearch.records.job import TaskName
 from emsearch.records.trial import Cause, OrderState, Stage, TrialState
 
-__all__ = ["Outside", "read_view"]
+__all__ = ["Outside", "alike_in", "read_view"]
 
 _MOST_WAITING = 2000  # orders looked at in a cycle: its cost must not grow with the study
 _WAITING_A_JOB = 50
+_TRIES = 2  # of an order that fails with an error
+_NUMBERED = re.compile(r"\S*\d\S*")
+"""Words that differ from trial to trial, such as the path of its checkpoint."""
 _WITHOUT_GPU = frozenset({"import", "probe"})  # kinds of orders
 
 
@@ -71,7 +75,7 @@ def read_view(connection: Connection, plan: Plan, outside: Outside) -> View:
         begun_s=study.created_s,
         tunings=_tunings(connection, study.id) if stage == Stage.TUNING else (),
         combining=_states(connection, study.id, "ensemble"),
-        alike=_alike(connection, study),
+        alike=alike_in(endings.last_ends(connection, study.id, study.resumed_s, _TRIES * ALIKE)),
     )
 
 
@@ -166,11 +170,22 @@ def _nodes(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
-def _alike(connection: Connection, study: AnyRow) -> str:
-    ends = endings.last_ends(connection, study.id, study.resumed_s, ALIKE)
-    words = {_last_line(row.detail) for row in ends}
-    errors = all(row.cause == Cause.ERROR for row in ends)
-    return words.pop() if len(ends) == ALIKE and errors and len(words) == 1 else ""
+def alike_in(ends: Iterable[AnyRow]) -> str:
+    """Return what the latest orders to end all failed with; empty where they did not fail alike.
+
+    `ends` are order, cause, detail of attempts, latest first. An order that was tried again counts
+    once: two candidates at fault are no pattern.
+    """
+    orders: set[int] = set()
+    words: set[str] = set()
+    for row in ends:
+        words.add(_NUMBERED.sub("#", _last_line(row.detail)))
+        if row.cause != Cause.ERROR or len(words) > 1:
+            return ""
+        orders.add(row.order_id)
+        if len(orders) == ALIKE:
+            return _last_line(row.detail)
+    return ""
 
 
 def _last_line(text: str) -> str:

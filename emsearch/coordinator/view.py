@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 ALIKE = 5
-"""Failures in a row with the same words after which it is not the trials' fault."""
+"""Orders that failed in a row with the same words, after which it is not the trials' fault."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -224,4 +224,4 @@ class View:
     is_inbox_full: bool = False
     """More has been said than was read: what a dead job said may be among it."""
     alike: str = ""
-    """What the last attempts all failed with, where that is one and the same; else empty."""
+    """What the last orders all failed with, where that is one and the same; else empty."""

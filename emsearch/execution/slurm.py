@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from emsearch.errors import NoAnswerError
 from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
 from emsearch.execution.logs import log_tail
-from emsearch.execution.slurm_submit import submit_array
+from emsearch.execution.slurm_submit import submit_array, submitted_folder
 from emsearch.execution.slurm_text import (
     SACCT_FORMAT,
     SQUEUE_FORMAT,
@@ -141,8 +142,15 @@ class SlurmExecutor:
         else:
             self._failures = 0
         self._reports |= found
+        self._clear_away(handles)
         backoff = min(2**self._failures, _LONGEST_BACKOFF)
         self._next_s = self._clock() + self.poll_s * backoff
+
+    def _clear_away(self, handles: Mapping[TaskName, str]) -> None:
+        """Remove what only the starts of a job's tasks needed, once all of them are gone."""
+        gone = {task.token for task in handles if self._is_gone(task)}
+        for token in gone - {task.token for task in handles if not self._is_gone(task)}:
+            shutil.rmtree(submitted_folder(self._folder / token), ignore_errors=True)
 
     def _ask(self, handles: Mapping[TaskName, str]) -> dict[TaskName, JobReport]:
         """Ask the queue about all tasks, and accounting about those that ended or restarted."""

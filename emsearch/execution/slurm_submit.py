@@ -23,7 +23,15 @@ from emsearch.execution.executor import Request
 from emsearch.execution.slurm_text import explain_refusal, seconds_of
 from emsearch.records.profile import Profile
 
-__all__ = ["RunTask", "clean_environment", "options_of", "setup_of", "submit_array"]
+__all__ = [
+    "RunTask",
+    "clean_environment",
+    "job_variables",
+    "options_of",
+    "setup_of",
+    "submit_array",
+    "submitted_folder",
+]
 
 _PICKLE = "task.pkl"
 _SBATCH = ("timeout", "40", "sbatch")  # below what a coordinator may be silent
@@ -48,7 +56,7 @@ def submit_array(token: str, job_file: Path, profile: Profile, request: Request)
 
     Raises RefusedError, NoAnswerError and ExecutionError as `Executor.submit` does.
     """
-    folder = job_file.parent / "submitit"
+    folder = submitted_folder(job_file.parent)
     executor = _Submitter(folder=folder, python=profile.python or None)
     options = options_of(token, job_file, profile, request)
     executor.update_parameters(
@@ -71,6 +79,11 @@ def submit_array(token: str, job_file: Path, profile: Profile, request: Request)
         raise explain_refusal(str(error)) from error
     except utils.FailedSubmissionError as error:
         raise explain_refusal(f"timed out: {error}") from error
+
+
+def submitted_folder(job: Path) -> Path:
+    """Return the folder, in a job's own, of what its tasks are started from: script and pickles."""
+    return job / "submitit"
 
 
 def options_of(
@@ -110,8 +123,12 @@ def clean_environment(environment: Iterable[str]) -> list[str]:
     A job inherits the environment of who submits it. A coordinator that is a job itself would hand
     its own restart count on, and memory that srun then asks for.
     """
-    own = sorted(name for name in environment if name.startswith("SLURM") and name not in _KEPT)
-    return ["env", *(f"--unset={name}" for name in own)]
+    return ["env", *(f"--unset={name}" for name in job_variables(environment))]
+
+
+def job_variables(environment: Iterable[str]) -> list[str]:
+    """Return the variables by which Slurm tells a process of the job that it runs in."""
+    return sorted(name for name in environment if name.startswith("SLURM") and name not in _KEPT)
 
 
 def _more_memory(memory: str, factor: float) -> str:

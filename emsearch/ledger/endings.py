@@ -54,9 +54,9 @@ def ended_attempts(connection: Connection, study_id: int) -> Rows:
 
 
 def last_ends(connection: Connection, study_id: int, since_s: float, most: int) -> Rows:
-    """Return cause, detail of the last attempts to end after they had started, latest first."""
+    """Return order, cause, detail of the last attempts to end that had started, latest first."""
     return connection.execute(
-        select(AttemptRow.cause, AttemptRow.detail)
+        select(AttemptRow.order_id, AttemptRow.cause, AttemptRow.detail)
         .join(OrderRow, OrderRow.id == AttemptRow.order_id)
         .where(
             OrderRow.study_id == study_id,

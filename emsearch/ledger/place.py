@@ -28,6 +28,7 @@ __all__ = [
     "note_holder",
     "open_reading",
     "open_writing",
+    "out_of_reach",
     "point_to",
     "url_of",
 ]
@@ -88,14 +89,26 @@ def open_reading(where: Path | URL) -> Ledger:
         return open_ledger(where, read_only=True)
     url, study = url_of(where)
     snapshot = where / SNAPSHOT
-    if url.get_backend_name() == "sqlite" and snapshot.is_file():
-        elsewhere = _holder_elsewhere(where)
-        if elsewhere or not Path(url.database or "").is_file():
-            read = URL.create("sqlite+pysqlite", database=str(snapshot))
-            why = elsewhere or f"{address_of(url)} is not on this host"
-            return open_ledger(read, study=study, read_only=True, snapshot_why=why)
+    why = out_of_reach(where)
+    if why and snapshot.is_file():
+        read = URL.create("sqlite+pysqlite", database=str(snapshot))
+        return open_ledger(read, study=study, read_only=True, snapshot_why=why)
     _refuse_missing(where, url)
     return open_ledger(url, study=study, read_only=True)
+
+
+def out_of_reach(folder: Path) -> str:
+    """Return why the ledger of the study in `folder` is not to be opened here; empty where it may.
+
+    That is a SQLite file which a coordinator on another host writes to, or which lies there.
+    """
+    url, _ = url_of(folder)
+    if url.get_backend_name() != "sqlite":
+        return ""
+    is_here = Path(url.database or "").is_file()
+    return _holder_elsewhere(folder) or (
+        "" if is_here else f"{address_of(url)} is not on this host"
+    )
 
 
 def note_holder(folder: Path, holder: str | None) -> None:

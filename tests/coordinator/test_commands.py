@@ -1,15 +1,20 @@
 """What users ask of a study that runs."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from threading import Event, Thread
 
 import pytest
 
+from emsearch.coordinator import holder
 from emsearch.coordinator.commands import obey, read_commands, why_not_extended
-from emsearch.coordinator.holder import ask, extend, wake
+from emsearch.coordinator.holder import ask, extend, wake, wake_elsewhere
 from emsearch.coordinator.serve import Coordinator
 from emsearch.errors import LeaseError, StateError
 from emsearch.ledger import listings, queries
+from emsearch.ledger.backup import snapshot
+from emsearch.ledger.place import SNAPSHOT, note_holder
 from emsearch.ledger.store import Lease, Ledger
 from emsearch.records.command import Command, CommandKind, post
 from emsearch.records.trial import Cause, Stage, TrialState
@@ -144,6 +149,52 @@ def test_a_holder_that_does_not_answer_is_named(world: World) -> None:
 def test_nobody_is_woken_where_nobody_holds_the_study(world: World) -> None:
     world.ledger.release(world.coordinator._lease)
     assert not wake(world.ledger, world.folder)
+
+
+@pytest.fixture
+def far(world: World) -> Iterator[World]:
+    """A study whose coordinator runs on another host, and takes in what it is asked."""
+    snapshot(world.ledger.file, world.folder / SNAPSHOT)
+    note_holder(world.folder, "cn0042/123/1.0")
+    is_over = Event()
+
+    def serve() -> None:
+        while not is_over.wait(0.05):
+            world.coordinator.cycle()
+
+    thread = Thread(target=serve)
+    thread.start()
+    yield world
+    is_over.set()
+    thread.join()
+
+
+def test_a_coordinator_on_another_host_is_asked_and_its_ledger_left_alone(
+    far: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holder, "open_study", None)
+    assert ask(far.folder, CommandKind.PAUSE) == "pause: taken in by the coordinator"
+    assert far.study().paused_why.startswith("asked by ")
+    snapshot(far.ledger.file, far.folder / SNAPSHOT)
+    told: list[str] = []
+    assert wake_elsewhere(far.folder, told.append)
+    assert told == ["the coordinator is process 123 on cn0042"]
+    assert far.study().paused_why == ""
+
+
+def test_a_study_that_runs_on_another_host_is_not_resumed_and_says_who_holds_it(
+    far: World,
+) -> None:
+    with pytest.raises(LeaseError, match=r"process 123 on cn0042, since \d{4}-"):
+        wake_elsewhere(far.folder, print)
+
+
+def test_who_does_not_answer_on_another_host_may_be_overtaken(world: World) -> None:
+    assert not wake_elsewhere(world.folder / "nowhere", print)
+    assert not wake_elsewhere(world.folder, print)
+    note_holder(world.folder, "cn0042/123/1.0")
+    assert not wake_elsewhere(world.folder, print, within_s=0.2)
+    assert list((world.folder / "commands").iterdir()) == []
 
 
 def test_budget_cluster_and_ensemble_may_change_and_nothing_else() -> None:

@@ -91,3 +91,13 @@ def test_a_command_that_is_not_there_or_fails_is_named() -> None:
     with pytest.raises(ExecutionError, match="false failed"):
         run_command(["false"])
     assert run_command(["cat"], "said") == "said"
+
+
+def test_a_command_knows_nothing_of_the_job_that_it_is_run_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    lines = run_command(["env"]).splitlines()
+    assert "SLURM_CONF=/etc/slurm.conf" in lines
+    assert not any(line.startswith("SLURM_JOB_ID") for line in lines)

@@ -3,8 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from emsearch.coordinator.doctor import Finding, Health, Host, examine, file_system_of
+import pytest
+
+from emsearch.coordinator import doctor
+from emsearch.coordinator.doctor import Finding, Health, Host, examine
 from emsearch.errors import ExecutionError
+from emsearch.ledger import mounts
 
 SINFO = """gpu|up|10-00:00:00|gpu:v100x:4(S:0-1),lscratch:1600
 quick|up|4:00:00|gpu:v100x:4(S:0-1),lscratch:1600
@@ -119,5 +123,27 @@ def test_a_profile_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "known are biowulf" in finding.found
 
 
-def test_the_file_system_of_a_path_is_that_of_its_nearest_mount() -> None:
-    assert file_system_of(Path("/proc/self")) == "proc"
+def test_a_ledger_on_a_network_file_system_is_doubtful(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EMSEARCH_DATABASE", raising=False)
+    assert ledger_at(tmp_path).health == Health.WELL
+    monkeypatch.setattr(mounts, "_own_table", lambda: "server:/export / nfs4 rw 0 0\n")
+    finding = ledger_at(tmp_path)
+    assert finding.health == Health.DOUBTFUL
+    assert "network file system (nfs4 at /)" in finding.found
+    assert "EMSEARCH_DATABASE" in finding.remedy
+
+
+def test_a_database_of_the_environment_is_named_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMSEARCH_DATABASE", "postgresql://ann:s3cret@db.example/studies")
+    assert "ann@db.example/studies" in ledger_at(tmp_path).found
+    assert "s3cret" not in ledger_at(tmp_path).found
+    monkeypatch.setenv("EMSEARCH_DATABASE", "oracle://db.example/studies")
+    assert ledger_at(tmp_path).health == Health.ILL
+
+
+def ledger_at(folder: Path) -> Finding:
+    return doctor._ledger(folder)  # alone: the whole examination imports torch

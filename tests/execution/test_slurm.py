@@ -159,6 +159,23 @@ def test_a_task_that_is_gone_is_not_asked_about_again(
     assert cluster.asked == []
 
 
+def test_what_tasks_are_started_from_goes_with_the_last_of_them_and_the_logs_stay(
+    executor: SlurmExecutor, cluster: Cluster, tmp_path: Path
+) -> None:
+    pickle, log = tmp_path / "a" / "submitit" / "task.pkl", log_path(tmp_path, A)
+    pickle.parent.mkdir(parents=True)
+    pickle.touch()
+    log.touch()
+    cluster.answers["squeue"] = queue(("7_1", "PENDING"))
+    cluster.answers["sacct"] = "7_0|COMPLETED|0:0|cn1\n"
+    assert executor.reports(HANDLES)[A].state == JobState.GONE
+    assert pickle.exists()
+    cluster.answers |= {"squeue": "", "sacct": "7_0|COMPLETED|0:0|cn1\n7_1|FAILED|1:0|cn2\n"}
+    cluster.now_s += 30
+    assert executor.reports({B: "7_1"})[B].state == JobState.GONE  # the other is buried by now
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [log.name]
+
+
 def test_an_array_that_was_cancelled_as_a_whole_is_one_line(
     executor: SlurmExecutor, cluster: Cluster
 ) -> None:

@@ -18,6 +18,7 @@ from emsearch.ledger.place import (
     note_holder,
     open_reading,
     open_writing,
+    out_of_reach,
     point_to,
     url_of,
 )
@@ -86,6 +87,14 @@ def test_a_ledger_on_another_hosts_disk_is_read_by_its_snapshot(folder: Path) ->
     ledger = open_reading(folder)
     assert stage_of(ledger) == "searching"
     assert "cn0042.sqlite is not on this host" in ledger.note()
+
+
+def test_what_is_out_of_reach_is_a_file_that_another_host_writes_to(folder: Path) -> None:
+    assert out_of_reach(folder) == ""
+    note_holder(folder, ELSEWHERE)
+    assert out_of_reach(folder) == "the coordinator is process 123 on cn0042"
+    point_to(folder, parse_url("postgresql://ann@db.example/studies"), "vnc")
+    assert out_of_reach(folder) == ""
 
 
 def test_a_coordinator_that_left_is_named_no_more(folder: Path) -> None:
