@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emsearch.ledger import queries
+from emsearch.ledger.place import out_of_reach
 from emsearch.ledger.store import Ledger
 from emsearch.records.trial import ENDED, Stage
 from emsearch.reports.leaderboard import Entry, leaderboard
@@ -68,13 +69,9 @@ class Progress:
 
 def follow(folder: Path, every_s: float) -> bool:
     """Show how far a study is until it ends or nothing of it runs; return whether it finished."""
-    with open_study(folder) as study, Progress(study.ledger) as progress:
-        while True:
-            where = study.status()
-            progress.show()
-            if where.stage in ENDED or not where.coordinator:
-                break
-            time.sleep(every_s)
+    where = _show(folder, every_s)
+    while where is None:
+        where = _show(folder, every_s)
     console = Console()
     console.print(f"{where.name}: {where.stage}", highlight=False, soft_wrap=True)
     if where.paused_why:
@@ -86,6 +83,22 @@ def follow(folder: Path, every_s: float) -> bool:
             soft_wrap=True,
         )
     return where.stage == Stage.FINISHED
+
+
+def _show(folder: Path, every_s: float) -> Status | None:
+    """Show a study until nothing of it runs; None where its ledger is to be opened anew.
+
+    The last snapshot of a coordinator elsewhere still names it.
+    """
+    with open_study(folder) as study, Progress(study.ledger) as progress:
+        while True:
+            where = study.status()
+            progress.show()
+            if where.stage in ENDED or not where.coordinator:
+                return where
+            if study.note() and not out_of_reach(folder):
+                return None
+            time.sleep(every_s)
 
 
 def clock(seconds: float) -> str:

@@ -21,6 +21,7 @@ from emsearch.records.under import Under
 __all__ = ["coordinator_script", "detach"]
 
 _STARTED_WITHIN_S = 20.0
+_MOST_RESTARTS = 50
 _TIME_LEFT_S = 120  # before its job's time is up, a coordinator has itself put back
 
 Run = Callable[[Sequence[str], str], str]
@@ -88,7 +89,7 @@ def coordinator_script(profile: Profile, name: str, folder: Path) -> str:
     """Return the batch script of a coordinator's own job: small, and put back when it ends.
 
     On a warning that its time is up, or on preemption, it leaves between two cycles; the jobs of
-    the study go on meanwhile.
+    the study go on meanwhile. One that is killed, as for want of memory, is put back too.
     """
     options: dict[str, object] = {
         **profile.sbatch,
@@ -114,6 +115,12 @@ def coordinator_script(profile: Profile, name: str, folder: Path) -> str:
             "trap 'leave; scontrol requeue $SLURM_JOB_ID; exit' USR2",
             "trap 'leave; exit' TERM",
             "wait $coordinator",
+            "code=$?",
+            f"restarts=${{SLURM_RESTART_COUNT:-0}} most={_MOST_RESTARTS}",
+            "if ((code > 128 && code != 130 && restarts < most)); then",
+            "    scontrol requeue $SLURM_JOB_ID",
+            "fi",
+            "exit $code",
             "",
         ]
     )

@@ -1,5 +1,6 @@
 """What a coordinator keeps beside the ledger: who it is, the archive, the snapshot."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ from emsearch.ledger.store import Lease, Ledger
 
 __all__ = ["Keeper"]
 
-_SNAPSHOT_EVERY_S = 60.0
+_SNAPSHOT_EVERY_S = 45.0  # below what a coordinator may be silent, as readers elsewhere see it
+_SIGN_EVERY_S = 20.0
 _FIRST_S = 5.0  # after the coordinator has begun: one that is killed soon copies nothing
 _SHARE = 0.05
 """Part of the time that snapshots may take."""
@@ -33,6 +35,7 @@ class Keeper:
         self._archive = Archive(folder, lease.study_id)
         self._is_file = ledger.url.get_backend_name() == "sqlite"
         self._due_s = clock() + _FIRST_S
+        self._sign_s = 0.0
         self._is_behind = True
         note_holder(folder, lease.holder)
 
@@ -43,9 +46,25 @@ class Keeper:
         self._is_behind = True
 
     def tend(self) -> None:
-        """Replace the snapshot where something is new and it is time to; quick where not."""
-        if self._is_file and self._is_behind and self._clock() >= self._due_s:
-            self._snapshot()
+        """Replace the snapshot where something is new and it is time to; quick where not.
+
+        One that holds all there is is signed by its time: readers on other hosts see that this
+        coordinator lives.
+        """
+        if not self._is_file:
+            return
+        if self._is_behind:
+            if self._clock() >= self._due_s:
+                self._snapshot()
+        elif self._clock() >= self._sign_s:
+            self._sign()
+
+    def _sign(self) -> None:
+        self._sign_s = self._clock() + _SIGN_EVERY_S
+        try:
+            os.utime(self._folder / SNAPSHOT)
+        except FileNotFoundError:  # somebody has cleared it away
+            self._is_behind = True
 
     def leave(self) -> None:
         """Archive and copy what is new, and note that nobody coordinates the study any more."""
@@ -59,4 +78,5 @@ class Keeper:
         snapshot(self._ledger.file, self._folder / SNAPSHOT)
         ended = self._clock()
         self._due_s = ended + max(_SNAPSHOT_EVERY_S, (ended - began) / _SHARE)
+        self._sign_s = ended + _SIGN_EVERY_S
         self._is_behind = False

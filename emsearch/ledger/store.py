@@ -98,8 +98,12 @@ class Ledger:
         """Return what a reader should know: how old a snapshot is; empty of the ledger itself."""
         if not self._snapshot_why:
             return ""
-        age_s = max(self._clock() - self.file.stat().st_mtime, 0.0)
+        age_s = max(self._clock() - self.written_s(), 0.0)
         return f"read from the snapshot of {age_s:.0f} s ago: {self._snapshot_why}"
+
+    def written_s(self) -> float:
+        """Return when a snapshot was written, or found to be all there is; 0 for the ledger."""
+        return self.file.stat().st_mtime if self._snapshot_why else 0.0
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -53,8 +53,8 @@ class Status:
     """Why random trees were drawn again or made smaller, and how often."""
 
 
-def status(connection: Connection, study_id: int) -> Status:
-    """Return where the ledger's study stands."""
+def status(connection: Connection, study_id: int, alive_s: float = 0.0) -> Status:
+    """Return where the ledger's study stands; its coordinator lived until `alive_s` at least."""
     study = queries.study(connection)
     counts = listings.counts(connection, study_id)
     sums = listings.work(connection, study_id)
@@ -75,19 +75,19 @@ def status(connection: Connection, study_id: int) -> Status:
         trained_s=sum(row.train_s for row in sums),
         remaining_s=_remaining_s(sums, left, spec.cluster.max_jobs),
         ranked=utc(study.ranked_s),
-        coordinator=_holder(study),
+        coordinator=_holder(study, alive_s),
         waits_why=study.waits_why,
         redrawn=dict(redrawn(connection, study_id)),
     )
 
 
-def _holder(study: AnyRow) -> str:
+def _holder(study: AnyRow, alive_s: float) -> str:
     """Return who holds the study; one that says nothing any more is named as such."""
     if not study.holder:
         return ""
     host, pid, _ = study.holder.split("/")
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(study.held_since_s))
-    silent_s = time.time() - study.renewed_s
+    silent_s = time.time() - max(study.renewed_s, alive_s)
     silent = f", silent for {silent_s:.0f} s" if silent_s > LEASE_S else ""
     return f"{host}, process {pid}, since {since}{silent}"
 

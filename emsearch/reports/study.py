@@ -82,7 +82,7 @@ class Study:
     def status(self) -> Status:
         """Return where the study stands."""
         with self.ledger.reading() as connection:
-            return status(connection, self._id)
+            return status(connection, self._id, self.ledger.written_s())
 
     def leaderboard(
         self,

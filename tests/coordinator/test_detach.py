@@ -28,6 +28,27 @@ def test_a_coordinators_job_is_small_and_is_put_back() -> None:
     assert "scontrol requeue $SLURM_JOB_ID" in script
 
 
+@pytest.mark.parametrize(
+    ("ends_with", "is_put_back"),
+    [("kill -KILL $$", True), ("exit 0", False), ("exit 1", False), ("kill -INT $$", False)],
+)
+def test_a_coordinator_that_is_killed_is_put_back_and_one_that_ends_is_not(
+    ends_with: str, is_put_back: bool, tmp_path: Path
+) -> None:
+    script = coordinator_script(Profile(), "vnc", tmp_path).splitlines()
+    begins = next(number for number, line in enumerate(script) if line.endswith("&"))
+    script[begins] = f"sh -c '{ends_with}' &"
+    done = subprocess.run(
+        ["/bin/bash"],
+        input="scontrol() { echo $*; }\n" + "\n".join(script),
+        text=True,
+        capture_output=True,
+        check=False,
+        env={"SLURM_JOB_ID": "7"},
+    )
+    assert (done.stdout.strip() == "requeue 7") is is_put_back
+
+
 def test_a_profile_has_the_last_word_on_its_coordinators_job() -> None:
     profile = Profile(
         sbatch={"gres": "gpu:1", "mem": "40G"},

@@ -1,8 +1,10 @@
 """A study that really runs, steered and watched from another shell."""
 
 import os
+import shutil
 import signal
 import sqlite3
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,32 @@ def test_a_detached_study_is_paused_resumed_and_watched_to_the_same_end(
     assert watched.returncode == 0, watched.stdout + watched.stderr
     assert "finished" in watched.stdout
     assert results(folder) == unbroken
+
+
+@pytest.mark.skipif(not shutil.which("tmux"), reason="there is no tmux on this host")
+def test_a_coordinator_under_tmux_is_there_to_be_looked_at_and_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMUX_TMPDIR", str(tmp_path))  # a server of its own
+    folder = tmp_path / "study"
+    done = run("launch", write_study(tmp_path), "--folder", folder, "--under", "tmux")
+    assert done.returncode == 0, done.stderr
+    assert "tmux attach -t emsearch-small" in done.stdout
+    assert _tmux("list-sessions", "-F", "#S") == "emsearch-small"
+    wait_until_trained(folder)
+    assert "small" in _tmux("capture-pane", "-p", "-t", "emsearch-small")  # its progress
+    assert run("cancel", folder).stdout.strip() == "cancel: done"
+    run("watch", folder)
+    assert field(folder, "stage") == "cancelled"
+    deadline = time.monotonic() + 60
+    while "emsearch-small" in _tmux("list-sessions"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def _tmux(*words: str) -> str:
+    done = subprocess.run(["tmux", *words], capture_output=True, text=True, check=False)  # noqa: S607
+    return done.stdout.strip()
 
 
 def test_a_slow_coordinator_is_overtaken_and_stops_without_harm(

@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,18 @@ def test_before_anything_is_drawn_the_whole_search_is_left(make_study: Make) -> 
     assert told.done_steps == 0
     assert told.total_steps == search + baselines + tuning
     assert told.remaining_s is None
+
+
+def test_a_coordinator_is_silent_that_has_given_no_sign_of_life(make_study: Make) -> None:
+    ledger, _ = make_study(Stage.TUNING)
+    with ledger._engine.begin() as connection:
+        held = "UPDATE studies SET holder = 'cn2/7/1.0', renewed_s = 1, held_since_s = 1"
+        connection.exec_driver_sql(held)
+    assert "silent for" in read(ledger).coordinator
+    with ledger.reading() as connection:  # its snapshot was signed just now
+        coordinator = status(connection, 1, alive_s=time.time()).coordinator
+    assert coordinator.startswith("cn2, process 7, since ")
+    assert "silent" not in coordinator
 
 
 def _revive(ledger: Ledger, trials: int) -> None:

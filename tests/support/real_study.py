@@ -72,7 +72,7 @@ def command(*arguments: str | Path) -> list[str]:
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, check=False, env=_environment()
+        command(*arguments), capture_output=True, text=True, check=False, env=environment()
     )
 
 
@@ -82,7 +82,7 @@ def start(*arguments: str | Path) -> subprocess.Popen[bytes]:
         command(*arguments),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=_environment(),
+        env=environment(),
         start_new_session=True,
     )
 
@@ -135,5 +135,6 @@ def first_steps(folder: Path, since_s: float) -> dict[int, int]:
     return began
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return the environment of commands: one thread, and lines of one length."""
     return os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"}

@@ -1,4 +1,8 @@
-"""Everything that can befall a study on a cluster, done to one that really trains."""
+"""Everything that can befall a study on a cluster, done to one that really trains.
+
+Every torment waits for an attempt that is held (`tests.support.brakes`): it runs, has left a
+checkpoint and has steps to go, whatever the machine's speed.
+"""
 
 import os
 import signal
@@ -9,14 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from emsearch.ledger.store import open_ledger
-from emsearch.records.event import AttemptName
-from emsearch.records.job import TaskName, process_path
+from tests.support.brakes import Brakes, is_stopped, is_there
 from tests.support.devcluster import devcluster, slurm
-from tests.support.real_study import checkpoints, start
+from tests.support.real_study import start
 
+_T = TypeVar("_T")
 _ENOUGH_S = 150.0  # for any one thing to come about on a machine that is busy otherwise
 
 STUDY = """
@@ -41,11 +46,11 @@ gbytes_s = 10
 patch_zyx = [1, 64, 64]
 batch_size = 4
 learning_rate = 3e-3
-checkpoint_every_s = 0.5
+checkpoint_every_s = 0.2
 evaluations = 2
 [search]
 policy = "halving"
-candidates = 3
+candidates = 2
 repeats = 1
 rungs = [STEPS]
 [tune]
@@ -59,7 +64,9 @@ max_jobs = 3
 min_job_s = 1.0
 [cluster.sbatch]
 partition = "quick"
+exclusive = true
 """
+"""Three trials, each on a node of its own: who loses a node loses one of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,60 +79,129 @@ class Victim:
     node: str
     pid: int
     checkpoint: int
-    """Step of the newest checkpoint that it had by then."""
+    """Step of the checkpoint that it had left by then."""
 
 
 @dataclass
 class Torment:
-    """A study under a coordinator that is started again whenever it is killed."""
+    """A study under a coordinator that is killed at random and started again each time."""
 
     folder: Path
     file: Path
+    steps: int
+    """Of a whole training."""
+    kills: int
     victims: dict[str, Victim] = field(default_factory=dict)
-    kills: int = 0
-    failure: str = ""
+    heir: Victim | None = None
+    """Who carried the trial on of the one that was cut off."""
+    lost_meanwhile: int | None = None
+    """How many were given up while the controller was away."""
     no_disk: str = ""
     """Why no small disk could be mounted."""
-    _coordinator: "subprocess.Popen[bytes] | None" = None
+    killed: int = 0
+    _brakes: Brakes = field(init=False)
+    _coordinator: "subprocess.Popen[bytes]" = field(init=False)
+    _killer: threading.Thread = field(init=False)
+    _mounted: list[Path] = field(default_factory=list)
     _is_over: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, *torments: Callable[["Torment"], None], kills: int) -> int:
-        """Launch the study, torment it and return how its last coordinator ended."""
+    def __enter__(self) -> Self:
         self._coordinator = start("launch", self.file, "--folder", self.folder)
-        killer = threading.Thread(target=self._kill_at_random, args=(kills,), daemon=True)
-        killer.start()
-        try:
-            for torment in torments:
-                torment(self)
-        finally:
-            killer.join(timeout=_ENOUGH_S)
-        self._is_over.set()
-        return self._coordinator.wait(timeout=300)
+        self._brakes = Brakes(self.folder).__enter__()
+        self._killer = threading.Thread(target=self._kill_at_random, daemon=True)
+        self._killer.start()
+        return self
 
-    def _kill_at_random(self, count: int) -> None:
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._is_over.set()
+        self._killer.join()
+        self._brakes.lift()
+        self._coordinator.kill()
+        self._coordinator.wait()
+        for folder in self._mounted:
+            subprocess.run(["umount", "--lazy", str(folder)], check=False)  # noqa: S607
+
+    def finish(self) -> int:
+        """Wait for the study's end; return how its coordinator ended."""
+        return self._coordinator.wait(timeout=_ENOUGH_S)
+
+    def wait_for_kills(self) -> None:
+        """Return when the coordinator has been killed as often as it was to be."""
+        self._killer.join()
+
+    def _kill_at_random(self) -> None:
         rng = Random(5)
-        while self.kills < count and not self._is_over.is_set():
-            time.sleep(rng.uniform(6.0, 18.0))
-            assert self._coordinator is not None
-            if self._coordinator.poll() is not None:
+        while self.killed < self.kills:
+            if self._is_over.wait(rng.uniform(10.0, 40.0)) or self._coordinator.poll() is not None:
                 return
-            os.kill(self._coordinator.pid, signal.SIGKILL)
+            self._coordinator.kill()
             self._coordinator.wait()
-            self.kills += 1
+            self.killed += 1
             self._coordinator = start("resume", self.folder)
 
-    def victim(self, name: str) -> Victim:
-        """Choose a training that is under way and has left a checkpoint of its own."""
+    def victim(self, name: str, but: int | None = None) -> Victim:
+        """Choose a training that runs, is held, and that nothing has befallen yet.
+
+        It is none of trial `but`.
+        """
         taken = {victim.attempt for victim in self.victims.values()}
-        found: list[Victim] = []
 
-        def look() -> bool:
-            found.extend(one for one in self._running() if one.attempt not in taken)
-            return bool(found)
+        def found() -> Victim | None:
+            rest = (one for one in self.held() if one.attempt not in taken and one.trial != but)
+            return next(rest, None)
 
-        wait_for(look, f"nothing runs that could be {name}")
-        self.victims[name] = found[0]
-        return found[0]
+        victim = wait_until(found, f"nothing runs that could be {name}")
+        assert victim.checkpoint < 0.8 * self.steps, f"{victim} is nearly through: raise STEPS"
+        self.victims[name] = victim
+        return victim
+
+    def held(self) -> list[Victim]:
+        """Return the attempts that are held, as far as the ledger knows that they run."""
+        held = self._brakes.held()
+        return [
+            Victim(
+                attempt=row["name"],
+                trial=row["trial_id"],
+                handle=row["handle"],
+                node=row["node"],
+                pid=held[row["name"]],
+                checkpoint=max(self.checkpoints(row["trial_id"], row["name"])),
+            )
+            for row in self.rows(
+                "SELECT a.name, a.node, j.handle, o.trial_id FROM attempts a "
+                "JOIN jobs j ON j.id = a.job_id JOIN orders o ON o.id = a.order_id "
+                "WHERE a.state = 'running' AND o.kind = 'train' AND j.handle IS NOT NULL "
+                "ORDER BY a.id"
+            )
+            if row["name"] in held
+        ]
+
+    def checkpoints(self, trial: int, attempt: str) -> list[int]:
+        """Return the steps of the checkpoints that lie in an attempt's folder."""
+        folder = self.folder / "trials" / f"{trial:06d}" / "attempts" / attempt
+        return [int(path.stem.split("-")[1]) for path in folder.glob("checkpoint-*.pt")]
+
+    def let_go(self, victim: Victim) -> None:
+        """Let a victim train on."""
+        self._brakes.let_go(victim.attempt)
+
+    def release_all(self) -> None:
+        """Hold nobody any more."""
+        self._brakes.lift()
+
+    def mount_small_disk(self, folder: Path, size: str) -> None:
+        """Mount a disk of a size such as "64k" on a folder; `no_disk` says why where it cannot."""
+        folder.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        done = subprocess.run(mount, capture_output=True, text=True, check=False)
+        self.no_disk = done.stderr.strip()
+        if not self.no_disk:
+            self._mounted.append(folder)
 
     def wait_for_end(self, victim: Victim) -> None:
         """Return when the ledger knows how the attempt ended."""
@@ -138,6 +214,14 @@ class Torment:
         """Return an attempt's row."""
         return self.rows("SELECT * FROM attempts WHERE name = ?", name)[0]
 
+    def attempts(self, trial: int) -> list[dict[str, Any]]:
+        """Return the rows of a trial's attempts that had begun, oldest first."""
+        return self.rows(
+            "SELECT a.* FROM attempts a JOIN orders o ON o.id = a.order_id "
+            "WHERE o.trial_id = ? AND a.started_s IS NOT NULL ORDER BY a.started_s",
+            trial,
+        )
+
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """Return what a query of the ledger gives."""
         if not (self.folder / "ledger.sqlite").is_file():
@@ -148,47 +232,49 @@ class Torment:
         ledger.close()
         return [dict(row) for row in found]
 
-    def _running(self) -> list[Victim]:
-        saved = checkpoints(self.folder)
-        found = []
-        for row in self.rows(
-            "SELECT a.name, a.node, j.handle, o.trial_id FROM attempts a "
-            "JOIN jobs j ON j.id = a.job_id JOIN orders o ON o.id = a.order_id "
-            "WHERE a.state = 'running' AND o.kind = 'train' AND j.handle IS NOT NULL"
-        ):
-            attempt = AttemptName.parse(row["name"])
-            folder = self.folder / "trials" / f"{row['trial_id']:06d}" / "attempts" / row["name"]
-            if not list(folder.glob("checkpoint-*.pt")):
-                continue
-            task = TaskName(token=attempt.token, index=attempt.index)
-            process = process_path(self.folder / "jobs", task).read_text()
-            found.append(
-                Victim(
-                    attempt=row["name"],
-                    trial=row["trial_id"],
-                    handle=row["handle"],
-                    node=row["node"],
-                    pid=int(process.split("/")[1]),
-                    checkpoint=saved.get(row["trial_id"], 0),
-                )
-            )
-        return found
+
+def wait_until(look: Callable[[], _T | None], failure: str, seconds: float = _ENOUGH_S) -> _T:
+    """Return what is looked for, once it is there."""
+    deadline = time.monotonic() + seconds
+    while (found := look()) is None:
+        assert time.monotonic() < deadline, failure
+        time.sleep(0.2)
+    return found
 
 
 def wait_for(condition: Callable[[], bool], failure: str, seconds: float = _ENOUGH_S) -> None:
     """Return when a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, failure
-        time.sleep(0.2)
+    wait_until(lambda: condition() or None, failure, seconds)
 
 
-def lose_a_node(study: Torment) -> None:
-    """Kill a node under a running trial, and bring it back when its job runs elsewhere."""
+def fill_the_disk(study: Torment, trial: int) -> None:
+    """Give a trial a disk without room for a checkpoint, until it has failed for that."""
+    folder = study.folder / "trials" / f"{trial:06d}"
+    wait_for(folder.parent.is_dir, "the study is not begun")
+    study.mount_small_disk(folder, "64k")
+    if not study.no_disk:  # as in a container that may not mount
+        threading.Thread(target=_make_room, args=(study, trial, folder), daemon=True).start()
+
+
+def _make_room(study: Torment, trial: int, folder: Path) -> None:
+    failed = lambda: any(one["cause"] for one in study.attempts(trial))  # noqa: E731
+    wait_for(failed, "nobody met the full disk")
+    subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)  # noqa: S607
+
+
+def run_out_of_time(study: Torment) -> Victim:
+    """Cut a running job's time to a minute since its start."""
+    victim = study.victim("timeout")
+    slurm("scontrol", "update", f"JobId={victim.handle}", "TimeLimit=1")
+    return victim
+
+
+def lose_a_node(study: Torment) -> Victim:
+    """Kill a node under a running trial, in the midst of a step."""
     victim = study.victim("node_failure")
+    study.let_go(victim)
     assert devcluster("kill-node", victim.node).returncode == 0
-    study.wait_for_end(victim)
-    assert devcluster("revive", victim.node).returncode == 0
+    return victim
 
 
 def preempt(study: Torment) -> None:
@@ -198,10 +284,11 @@ def preempt(study: Torment) -> None:
     study.wait_for_end(victim)
 
 
-def run_out_of_time(study: Torment) -> None:
-    """Cut a running job's time to a minute since its start."""
-    victim = study.victim("timeout")
-    slurm("scontrol", "update", f"JobId={victim.handle}", "TimeLimit=1")
+def kill_the_worker(study: Torment) -> None:
+    """Kill a worker as the kernel would, in the midst of a step."""
+    victim = study.victim("lost")
+    study.let_go(victim)
+    os.kill(victim.pid, signal.SIGKILL)
     study.wait_for_end(victim)
 
 
@@ -219,55 +306,34 @@ def cancel_from_outside(study: Torment) -> None:
     study.wait_for_end(victim)
 
 
-def kill_the_worker(study: Torment) -> None:
-    """Kill a worker as the kernel would."""
-    victim = study.victim("lost")
-    os.kill(victim.pid, signal.SIGKILL)
-    study.wait_for_end(victim)
+def cut_a_node_off(study: Torment, but: int) -> None:
+    """Make Slurm believe that a node is gone whose worker lives on, and let it come back.
 
-
-def cut_a_node_off(study: Torment) -> None:
-    """Make Slurm believe that a node is gone whose worker lives on: two attempts are alive."""
-    victim = study.victim("cut_off")
+    Both attempts are alive until the elder has seen by itself that it counts no more.
+    """
+    victim = study.victim("cut_off", but)
     daemon = Path(f"/var/lib/emsearch-devcluster/slurmd.{victim.node}.pid")
     os.kill(int(daemon.read_text()), signal.SIGKILL)
     study.wait_for_end(victim)
+    later = lambda: next((one for one in study.held() if one.trial == victim.trial), None)  # noqa: E731
+    study.heir = wait_until(later, "nobody carries on for who was cut off")
+    assert is_stopped(victim.pid)
+    study.let_go(victim)
+    wait_for(lambda: not is_there(victim.pid), "who was cut off does not see that it is over")
+    assert is_stopped(study.heir.pid)
     assert devcluster("revive", victim.node).returncode == 0
 
 
 def stop_the_controller(study: Torment, seconds: float = 60.0) -> None:
-    """Take slurmctld away for a minute."""
-    ended = "SELECT count(*) AS n FROM attempts WHERE cause = 'lost'"
-    before = study.rows(ended)[0]["n"]
+    """Take slurmctld away for a minute, in which the trainings run on.
+
+    The study cannot end meanwhile, so that the coordinator is there to be killed.
+    """
+    lost = "SELECT count(*) AS n FROM attempts WHERE cause = 'lost'"
+    before = study.rows(lost)[0]["n"]
     assert devcluster("stop-controller").returncode == 0
+    study.release_all()
     time.sleep(seconds)
-    study.failure = "" if study.rows(ended)[0]["n"] == before else "somebody was given up"
+    study.wait_for_kills()
+    study.lost_meanwhile = study.rows(lost)[0]["n"] - before
     assert devcluster("start-controller").returncode == 0
-
-
-def full_disk(trial: int) -> Callable[[Torment], None]:
-    """Give a trial a disk without room for a checkpoint, until it has failed for that."""
-
-    def torment(study: Torment) -> None:
-        folder = study.folder / "trials" / f"{trial:06d}"
-        wait_for(folder.parent.is_dir, "the study is not begun")
-        folder.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
-        done = subprocess.run(mount, capture_output=True, text=True, check=False)
-        study.no_disk = done.stderr.strip()
-        if study.no_disk:  # in a container that may not mount
-            return
-        threading.Thread(target=_make_room, args=(study, trial, folder), daemon=True).start()
-
-    return torment
-
-
-def _make_room(study: Torment, trial: int, folder: Path) -> None:
-    failed = (
-        "SELECT a.id FROM attempts a JOIN orders o ON o.id = a.order_id "
-        "WHERE o.trial_id = ? AND a.cause IS NOT NULL"
-    )
-    try:
-        wait_for(lambda: bool(study.rows(failed, trial)), "nobody met the full disk")
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607
