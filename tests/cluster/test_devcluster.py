@@ -1,6 +1,6 @@
 """The devcluster's own commands."""
 
-import importlib.util
+import importlib
 from pathlib import Path
 from types import ModuleType
 
@@ -10,14 +10,10 @@ from tests.support.devcluster import CANNOT_INSTALL, DEVCLUSTER, devcluster, slu
 
 
 @pytest.fixture
-def script() -> ModuleType:
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script as a module, to look at what it refuses."""
-    spec = importlib.util.spec_from_file_location("devcluster_script", DEVCLUSTER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    monkeypatch.syspath_prepend(str(DEVCLUSTER.parent))
+    return importlib.import_module("devcluster")
 
 
 def daemons() -> dict[str, str]:
@@ -60,9 +56,10 @@ def test_another_clusters_configuration_is_left_alone(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "slurm.conf").write_text("ClusterName=biowulf\n")
-    monkeypatch.setattr(script, "CONFIG", tmp_path)
+    monkeypatch.setattr(script.setup, "CONFIG", tmp_path)
     with pytest.raises(script.CannotInstallError, match="another cluster's"):
-        script._refuse_another_slurm()
+        script.setup.refuse_another_slurm()
+    assert not script.setup.is_ours(tmp_path / "slurm.conf")  # so that `down` leaves it, too
 
 
 def test_who_is_not_root_is_told_that_it_takes_root(
