@@ -14,7 +14,7 @@ from emsearch.execution.slurm_submit import job_variables
 from emsearch.ledger import queries
 from emsearch.ledger.store import Ledger
 from emsearch.records.command import CommandKind, post
-from emsearch.records.profile import Profile, read_profile
+from emsearch.records.profile import Profile, profile_of
 from emsearch.records.spec import StudySpec
 from emsearch.records.under import Under
 
@@ -58,17 +58,14 @@ def detach(
     By default it is a Slurm job where the study runs on Slurm, else a process under nohup. Raises
     ExecutionError where it cannot be started, StateError where it ends at once.
     """
-    is_slurm = spec.cluster.executor == "slurm"
-    under = under or (Under.SLURM if is_slurm else Under.NOHUP)
-    if under == Under.SLURM and not is_slurm:
+    profile = profile_of(spec)
+    under = under or (Under.NOHUP if profile is None else Under.SLURM)
+    if under == Under.SLURM and profile is None:
         raise StateError('a local study cannot be led by a Slurm job; use "--under nohup" or tmux')
     asked = post(folder, CommandKind.RESUME)
     before = _fence(ledger)
     try:
-        if under == Under.SLURM:
-            profile = read_profile(
-                spec.cluster.profile, spec.cluster.sbatch, spec.cluster.sbatch_cpu
-            )
+        if under == Under.SLURM and profile is not None:
             script = coordinator_script(profile, spec.study.name, folder)
             job = run(["sbatch", "--parsable"], script).split(";")[0]
             return f"Its coordinator is Slurm's job {job}; log: {_log(folder)}"

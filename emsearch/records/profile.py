@@ -70,7 +70,10 @@ def profile_path(name: str) -> Path:
 
 
 def read_profile(
-    name: str, sbatch: dict[str, Option] | None = None, sbatch_cpu: dict[str, Option] | None = None
+    name: str,
+    sbatch: dict[str, Option] | None = None,
+    sbatch_cpu: dict[str, Option] | None = None,
+    sbatch_coordinator: dict[str, Option] | None = None,
 ) -> Profile:
     """Return a profile with a study's own sbatch options over it; false drops an option.
 
@@ -90,6 +93,7 @@ def read_profile(
         raise SpecError("\n".join([f"{path}:", *faults])) from error
     own = {"sbatch": profile.sbatch | (sbatch or {})}
     own["sbatch_cpu"] = profile.sbatch_cpu | (sbatch_cpu or {})
+    own["sbatch_coordinator"] = profile.sbatch_coordinator | (sbatch_coordinator or {})
     return profile.model_copy(update=own)
 
 
@@ -101,7 +105,9 @@ def profile_of(spec: StudySpec) -> Profile | None:
     cluster = spec.cluster
     if cluster.executor == "local":
         return None
-    return read_profile(cluster.profile, dict(cluster.sbatch), dict(cluster.sbatch_cpu))
+    return read_profile(
+        cluster.profile, cluster.sbatch, cluster.sbatch_cpu, cluster.sbatch_coordinator
+    )
 
 
 def wall_s_of(time: Option | None) -> float | None:

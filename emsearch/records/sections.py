@@ -286,6 +286,8 @@ class ClusterSection(Section):
     """Options of sbatch over the profile's; false drops one."""
     sbatch_cpu: dict[str, str | int | float | bool] = {}
     """The same for orders that need no GPU."""
+    sbatch_coordinator: dict[str, str | int | float | bool] = {}
+    """The same for the job of a detached coordinator."""
     max_jobs: Positive = 2
     """Jobs at a time."""
     threads: Positive = 1

@@ -13,7 +13,13 @@ from emsearch.records.profile import Profile, read_profile
 from emsearch.records.under import Under
 from tests.support.studies import spec_of, write_study_file
 
-ON_SLURM = spec_of(cluster={"executor": "slurm", "profile": "biowulf"})
+ON_SLURM = spec_of(
+    cluster={
+        "executor": "slurm",
+        "profile": "biowulf",
+        "sbatch_coordinator": {"qos": "long"},
+    }
+)
 
 
 def test_a_coordinators_job_is_small_and_is_put_back() -> None:
@@ -83,6 +89,7 @@ def test_on_slurm_the_coordinator_is_a_job_of_its_own(tmp_path: Path) -> None:
     said = detach(ledger, ON_SLURM, tmp_path / "s", None, run)
     assert "Slurm's job 4711" in said
     assert ran[0][0] == ["sbatch", "--parsable"]
+    assert "#SBATCH --qos=long\n" in ran[0][1]
     assert [path.name.split("-")[1] for path in (tmp_path / "s" / "commands").iterdir()] == [
         "resume"
     ]

@@ -14,11 +14,14 @@ def test_profiles_that_come_along_can_be_read(name: str) -> None:
 
 
 def test_a_study_sets_and_drops_options_of_its_profile() -> None:
-    profile = read_profile("biowulf", {"partition": "quick", "mem": False}, {"qos": "low"})
+    profile = read_profile(
+        "biowulf", {"partition": "quick", "mem": False}, {"qos": "low"}, {"time": "2-0"}
+    )
     assert profile.sbatch["partition"] == "quick"
     assert profile.sbatch["mem"] is False
     assert profile.sbatch["cpus-per-task"] == read_profile("biowulf").sbatch["cpus-per-task"]
     assert profile.sbatch_cpu["qos"] == "low"
+    assert profile.sbatch_coordinator == {"time": "2-0"}
 
 
 def test_a_profile_of_ones_own_is_named_by_its_path(tmp_path: Path) -> None:
