@@ -122,7 +122,7 @@ class Actor:
         try:
             handles = self._executor.submit(token, job_file, _request(action))
         except RefusedError as error:
-            self._withdraw(token, str(error))
+            self._withdraw(token, str(error), len(action.tasks))
         except NoAnswerError as error:
             self.window.refuse(str(error))  # it may have been taken: `Recover` finds out
         except ExecutionError as error:
@@ -132,8 +132,8 @@ class Actor:
             with self._ledger.writing(self._lease) as connection:
                 jobs.job_was_submitted(connection, token, handles)
 
-    def _withdraw(self, token: str, why: str) -> None:
-        self.window.refuse(why)
+    def _withdraw(self, token: str, why: str, tasks: int) -> None:
+        self.window.refuse(why, tasks)
         with self._ledger.writing(self._lease) as connection:
             jobs.withdraw_job(connection, token)
         shutil.rmtree(self._folder / "jobs" / token, ignore_errors=True)

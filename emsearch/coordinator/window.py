@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from emsearch.coordinator.view import Window
 from emsearch.errors import NoAnswerError
@@ -14,7 +15,11 @@ _POLLS_TO_RECOVER = 2.0  # a job that was just submitted may not be listed yet
 
 
 class SubmitWindow:
-    """Remembers when the cluster last refused a job."""
+    """Remembers when the cluster last refused a job, and how large that was.
+
+    Other jobs of the same user count against the same limits, the coordinator's own among them:
+    how many tasks still fit is found by asking for half as many, and for more once some are taken.
+    """
 
     def __init__(self, executor: Executor, clock: Callable[[], float] = time.monotonic) -> None:
         self._executor = executor
@@ -23,6 +28,8 @@ class SubmitWindow:
         self._wait_s = 0.0
         self._open_s = 0.0
         self._refused = ""
+        self._most: int | None = None
+        """Tasks in the largest array that is thought to fit; None: no such limit was met."""
 
     def look(self) -> Window:
         """Return what the cluster takes now."""
@@ -32,7 +39,7 @@ class SubmitWindow:
         except NoAnswerError as error:
             refused = refused or str(error)
         return Window(
-            limits=self._limits,
+            limits=self._limits_met(),
             is_open=self.is_open and refused == self._refused,
             refused=refused,
             recover_after_s=_POLLS_TO_RECOVER * self._executor.poll_s,
@@ -43,8 +50,13 @@ class SubmitWindow:
         """Whether it is long enough since the cluster last refused a job."""
         return self._clock() >= self._open_s
 
-    def refuse(self, why: str) -> None:
-        """Note that the cluster took no job: it is asked again later, and later still."""
+    def refuse(self, why: str, tasks: int | None = None) -> None:
+        """Note that the cluster took no job: it is asked again later, and later still.
+
+        `tasks` is how many the job had, where fewer of them may be taken.
+        """
+        if tasks is not None:
+            self._most = max(tasks // 2, 1)
         self._refused = why
         self._wait_s = min(max(2 * self._wait_s, _FIRST_WAIT_S), _LONGEST_WAIT_S)
         self._open_s = self._clock() + self._wait_s
@@ -52,3 +64,12 @@ class SubmitWindow:
     def accept(self) -> None:
         """Note that the cluster took a job."""
         self._refused, self._wait_s, self._open_s = "", 0.0, 0.0
+        if self._most is not None:
+            self._most *= 2
+
+    def _limits_met(self) -> Limits:
+        allowed = self._limits.max_array
+        if self._most is None or (allowed is not None and allowed <= self._most):
+            self._most = None
+            return self._limits
+        return replace(self._limits, max_array=self._most)

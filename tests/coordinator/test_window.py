@@ -61,6 +61,23 @@ def test_once_it_takes_a_job_all_is_forgiven(cluster: FakeCluster, clock: Clock)
     assert submitting.look().is_open
 
 
+def test_a_job_that_was_too_large_is_followed_by_smaller_ones(
+    cluster: FakeCluster, clock: Clock
+) -> None:
+    submitting = SubmitWindow(cluster, clock)
+    sizes = [50]
+    for _ in range(3):
+        submitting.refuse("QOSMaxSubmitJobPerUserLimit", sizes[-1])
+        sizes.append(submitting.look().limits.max_array or 0)
+    assert sizes == [50, 25, 12, 6]
+    for _ in range(4):
+        submitting.accept()
+        sizes.append(submitting.look().limits.max_array or 0)
+    assert sizes[4:] == [12, 24, 48, 50]
+    submitting.refuse("no", 1)
+    assert submitting.look().limits.max_array == 1
+
+
 def test_a_cluster_that_does_not_answer_is_given_nothing(
     cluster: FakeCluster, clock: Clock
 ) -> None:

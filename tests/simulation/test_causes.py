@@ -1,6 +1,7 @@
 """What follows from each cause, in a study whose cluster torments it."""
 
 from collections import Counter
+from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -159,6 +160,19 @@ def test_a_refused_submission_waits_and_says_why(tmp_path: Path) -> None:
     with world.ledger.reading() as connection:
         causes = listings.counts(connection, 1)["causes"]
     assert set(causes) == {Cause.COMPLETED, Cause.PAUSED}  # a refusal is no attempt
+
+
+def test_jobs_beside_the_studys_own_leave_it_the_rest_of_what_the_cluster_allows(
+    tmp_path: Path,
+) -> None:
+    spec = spec_of(search={"candidates": 30}, cluster={"max_jobs": 1000})
+    world = World.of(tmp_path, spec, limits=Limits(max_array=10, max_submitted=10), others=1)
+    # Every look at the clock is long after the one before: no back-off lasts.
+    world.coordinator._actor.window._clock = count(0.0, 1000.0).__next__
+    world.until(Stage.SEARCHING)
+    world.settle()
+    assert len(world.jobs()) == 9
+    assert world.finish() == Stage.FINISHED
 
 
 def test_a_window_rolls_within_what_the_cluster_allows(tmp_path: Path) -> None:
