@@ -254,7 +254,9 @@ def _image(profile: Profile, host: Host) -> Iterator[Finding]:
         return
     missing = [word for word in words if word.endswith(".sif") and not Path(word).is_file()]
     if missing:
-        yield _ill("jobs' Python", f"no image {missing[0]}", "build it: see slurm/README.md, Containers")
+        yield _ill(
+            "jobs' Python", f"no image {missing[0]}", "build it: see slurm/README.md, Containers"
+        )
     else:
         yield _well("jobs' Python", profile.python)
 

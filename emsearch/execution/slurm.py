@@ -5,7 +5,7 @@ import pwd
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from emsearch.errors import NoAnswerError
@@ -157,24 +157,28 @@ class SlurmExecutor:
         squeue = ["squeue", "--noheader", "--array", "--states=all", f"--user={_user()}"]
         queue = read_queue(self._run([*squeue, f"--Format={SQUEUE_FORMAT}"]))
         alive = {handle for handle, one in queue.items() if not (one.is_over or one.restarts)}
-        doubtful = set(handles.values()) - alive
+        doubtful = {task: handle for task, handle in handles.items() if handle not in alive}
         runs = self._runs(doubtful) if doubtful else {}
         return {
             task: self._report(task, queue.get(handle), runs.get(handle, ()))
             for task, handle in handles.items()
         }
 
-    def _runs(self, handles: Iterable[str]) -> dict[str, tuple[Run, ...]]:
-        # By their arrays: tasks that were cancelled together have no line of their own.
-        ids = sorted({handle.partition("_")[0] for handle in handles})
+    def _runs(self, handles: Mapping[TaskName, str]) -> dict[str, tuple[Run, ...]]:
+        # By their arrays: tasks that were cancelled together have no line of their own. And by
+        # their names: a controller that lost its state gives the numbers of old jobs out anew.
+        tokens = {handle.partition("_")[0]: task.token for task, handle in handles.items()}
+        ids = sorted(tokens)
         runs: dict[str, tuple[Run, ...]] = {}
         for start in range(0, len(ids), _MOST_IDS):
+            some = ids[start : start + _MOST_IDS]
             words = ["sacct", "--noheader", "--parsable2", "--duplicates"]
-            jobs = ",".join(ids[start : start + _MOST_IDS])
-            runs |= read_runs(self._account([*words, f"--format={SACCT_FORMAT}", f"--jobs={jobs}"]))
+            which = [f"--jobs={','.join(some)}", f"--name={','.join(tokens[id_] for id_ in some)}"]
+            runs |= read_runs(self._account([*words, f"--format={SACCT_FORMAT}", *which]))
         whole = {array: them for array, them in runs.items() if "_" not in array}
         return {
-            handle: runs.get(handle, whole.get(handle.partition("_")[0], ())) for handle in handles
+            handle: runs.get(handle, whole.get(handle.partition("_")[0], ()))
+            for handle in handles.values()
         }
 
     def _account(self, words: Sequence[str]) -> str:

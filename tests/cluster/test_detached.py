@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from emsearch.ledger.place import HOLDER
+from tests.support.brakes import Brakes
 from tests.support.devcluster import slurm
-from tests.support.real_study import STUDY, command, environment, results, run, write_study
-from tests.support.torment import wait_for, wait_until
+from tests.support.real_study import command, environment, run, write_study
+from tests.support.torment import STUDY, wait_for, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 
 def on_slurm(folder: Path) -> Path:
-    text = STUDY.replace("[cluster]", '[cluster]\nexecutor = "slurm"\nprofile = "devcluster"')
-    return write_study(folder, text)
+    return write_study(folder, STUDY.replace("STEPS", "300").replace("EXECUTOR", "slurm"))
 
 
 def elsewhere(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -73,36 +73,38 @@ def log(folder: Path) -> str:
 
 
 def test_a_coordinator_that_is_a_job_is_steered_from_elsewhere_and_outlives_its_kills(
-    tmp_path: Path, finished: Path
+    tmp_path: Path,
 ) -> None:
     folder = tmp_path / "study"
-    done = run("launch", on_slurm(tmp_path), "--folder", folder, "--detach")
-    assert done.returncode == 0, done.stderr
-    first = job_in(done.stdout)
-    wait_for_holder(folder)
-    paused = elsewhere("pause", folder)
-    assert paused.stdout.strip() == "pause: taken in by the coordinator", paused.stderr
-    wait_for(lambda: status(folder)["paused_why"] != "", "it does not pause")
-    assert status(folder)["paused_why"].endswith("@login2")
-    wait_for(lambda: holder(folder) is None, "its coordinator does not leave")
-    wait_for(lambda: state_of(first) == "FAILED", "its job does not end")  # with exit code 1
+    with Brakes(folder) as brakes:  # it does not end before everything has befallen it
+        done = run("launch", on_slurm(tmp_path), "--folder", folder, "--detach")
+        assert done.returncode == 0, done.stderr
+        first = job_in(done.stdout)
+        wait_for_holder(folder)
+        paused = elsewhere("pause", folder)
+        assert paused.stdout.strip() == "pause: taken in by the coordinator", paused.stderr
+        wait_for(lambda: status(folder)["paused_why"] != "", "it does not pause")
+        assert status(folder)["paused_why"].endswith("@login2")
+        wait_for(lambda: holder(folder) is None, "its coordinator does not leave")
+        wait_for(lambda: state_of(first) == "FAILED", "its job does not end")  # with exit code 1
 
-    again = elsewhere("resume", folder, "--detach")
-    assert again.returncode == 0, again.stderr
-    job = job_in(again.stdout)
-    pid = wait_for_holder(folder)
-    os.kill(pid, signal.SIGKILL)  # as the kernel would where memory runs out
-    pid = wait_for_holder(folder, but=pid)
-    slurm("scontrol", "requeue", job)
-    wait_for_holder(folder, but=pid)
-    second = elsewhere("resume", folder)
-    assert second.returncode == 1
-    assert "held" in second.stderr
+        again = elsewhere("resume", folder, "--detach")
+        assert again.returncode == 0, again.stderr
+        job = job_in(again.stdout)
+        pid = wait_for_holder(folder)
+        os.kill(pid, signal.SIGKILL)  # as the kernel would where memory runs out
+        pid = wait_for_holder(folder, but=pid)
+        slurm("scontrol", "requeue", job)
+        wait_for_holder(folder, but=pid)
+        second = elsewhere("resume", folder)
+        assert second.returncode == 1
+        assert "is held" in second.stderr
+        brakes.lift()
     watched = elsewhere("watch", folder)
     assert watched.returncode == 0, watched.stdout + watched.stderr + log(folder)
+    assert "finished" in watched.stdout
     wait_for(lambda: state_of(job) == "COMPLETED", "its job does not end")
     assert "Restarts=2" in slurm("scontrol", "show", "job", job, "--oneliner")
-    assert results(folder) == results(finished)
 
 
 def test_a_study_is_cancelled_from_elsewhere_with_all_its_jobs(tmp_path: Path) -> None:

@@ -137,6 +137,11 @@ def test_runs_of_a_restarted_task_end_each_with_its_cause(
     ]
 
 
+def test_accounting_is_asked_by_number_and_name(executor: SlurmExecutor, cluster: Cluster) -> None:
+    executor.reports(HANDLES)  # numbers may have been another job's, before a controller lost all
+    assert {"--jobs=7", "--name=a"} <= set(cluster.words[-1])
+
+
 def test_the_end_of_a_restarted_task_tells_its_earlier_runs_too(
     executor: SlurmExecutor, cluster: Cluster
 ) -> None:

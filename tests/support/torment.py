@@ -151,9 +151,11 @@ class Torment:
         """
         taken = {victim.attempt for victim in self.victims.values()}
 
+        def is_free(one: Victim) -> bool:
+            return one.attempt not in taken and one.trial != but and one.checkpoint > 0
+
         def found() -> Victim | None:
-            rest = (one for one in self.held() if one.attempt not in taken and one.trial != but)
-            return next(rest, None)
+            return next((one for one in self.held() if is_free(one)), None)
 
         victim = wait_until(found, f"nothing runs that could be {name}")
         assert victim.checkpoint < 0.8 * self.steps, f"{victim} is nearly through: raise STEPS"
@@ -170,7 +172,7 @@ class Torment:
                 handle=row["handle"],
                 node=row["node"],
                 pid=held[row["name"]],
-                checkpoint=max(self.checkpoints(row["trial_id"], row["name"])),
+                checkpoint=self._newest(row["trial_id"], row["name"]),
             )
             for row in self.rows(
                 "SELECT a.name, a.node, j.handle, o.trial_id FROM attempts a "
@@ -181,10 +183,11 @@ class Torment:
             if row["name"] in held
         ]
 
-    def checkpoints(self, trial: int, attempt: str) -> list[int]:
-        """Return the steps of the checkpoints that lie in an attempt's folder."""
+    def _newest(self, trial: int, attempt: str) -> int:
+        """Return the step of the newest checkpoint that lies in an attempt's folder; 0: none."""
         folder = self.folder / "trials" / f"{trial:06d}" / "attempts" / attempt
-        return [int(path.stem.split("-")[1]) for path in folder.glob("checkpoint-*.pt")]
+        paths = folder.glob("checkpoint-*.pt")
+        return max((int(path.stem.split("-")[1]) for path in paths), default=0)
 
     def let_go(self, victim: Victim) -> None:
         """Let a victim train on."""
