@@ -9,7 +9,14 @@ import torch
 
 from emsearch.records.files import replacing
 
-__all__ = ["CHECKPOINT", "PLATEAU", "drop_checkpoints", "load_newest", "save_checkpoint"]
+__all__ = [
+    "CHECKPOINT",
+    "PLATEAU",
+    "drop_checkpoints",
+    "load_newest",
+    "save_checkpoint",
+    "write_state",
+]
 
 _UNREADABLE = (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError)
 
@@ -28,11 +35,17 @@ def save_checkpoint(
     """
     path = folder / f"{kind}-{step:09d}.pt"
     with replacing(path) as scratch:
-        torch.save(dict(state), scratch)
+        write_state(state, scratch)
     for old in folder.glob(f"{kind}-*.pt"):
         if old != path:
             old.unlink(missing_ok=True)
     return path
+
+
+def write_state(state: Mapping[str, Any], path: Path) -> None:
+    """Write a state. Raises OSError, as where the disk is full: torch alone does not tell that."""
+    with path.open("wb") as file:
+        torch.save(dict(state), file)
 
 
 def load_newest(

@@ -36,6 +36,7 @@ from emsearch.training.checkpoint import (
     drop_checkpoints,
     load_newest,
     save_checkpoint,
+    write_state,
 )
 from emsearch.training.loss import SegmentationLoss
 from emsearch.training.memory import telling_memory
@@ -214,7 +215,7 @@ class _Trial:
             return _SUPERSEDED
         weights = self.post.folder / "weights.pt"
         with replacing(weights) as scratch:
-            torch.save(self.best.weights, scratch)
+            write_state(self.best.weights, scratch)
         facts = {
             "first_step": self.first_step,
             **self.evaluated,

@@ -96,6 +96,7 @@ def test_a_coordinator_that_is_a_job_is_steered_from_elsewhere_and_outlives_its_
         pid = wait_for_holder(folder, but=pid)
         slurm("scontrol", "requeue", job)
         wait_for_holder(folder, but=pid)
+        wait_for(lambda: status(folder)["paused_why"] == "", "its snapshot is not renewed")
         second = elsewhere("resume", folder)
         assert second.returncode == 1
         assert "is held" in second.stderr

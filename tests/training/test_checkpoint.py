@@ -3,7 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from emsearch.training.checkpoint import drop_checkpoints, load_newest, save_checkpoint
+from emsearch.training.checkpoint import (
+    drop_checkpoints,
+    load_newest,
+    save_checkpoint,
+    write_state,
+)
 
 CPU = torch.device("cpu")
 
@@ -18,6 +23,12 @@ def test_a_folder_keeps_one_checkpoint(tmp_path: Path) -> None:
     for step in (1, 20, 3):
         path = _save(tmp_path, "a", step)
         assert list((tmp_path / "a").iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_told_as_such() -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        write_state({"weights": torch.zeros(100_000)}, Path("/dev/full"))
 
 
 def test_the_highest_step_of_any_attempt_is_loaded(tmp_path: Path) -> None:
