@@ -14,6 +14,7 @@ from uuid import uuid4
 from sqlalchemy import Connection
 
 from emsearch.coordinator import actions
+from emsearch.coordinator.delegating import delegate, waive
 from emsearch.coordinator.draw import Drawing
 from emsearch.coordinator.orders import OrderWriter
 from emsearch.coordinator.view import Ended, Plan
@@ -21,6 +22,7 @@ from emsearch.coordinator.window import SubmitWindow
 from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
 from emsearch.execution.executor import Ending, Executor, Request
 from emsearch.ledger import changes, jobs, queries
+from emsearch.ledger.delegations import with_parts
 from emsearch.ledger.rows import AnyRow
 from emsearch.ledger.store import Lease, Ledger
 from emsearch.records.files import write_json
@@ -45,6 +47,8 @@ class Actor:
         self._executor = executor
         self._folder = folder
         self._study = lease.study_id
+        self._spec = spec
+        self._delegates = spec.tune.engine == "ray"
         is_local = spec.cluster.executor == "local"
         self._gpus = 0.0 if is_local else 1 / Plan.of(spec).orders_at_once
         self._slug = re.sub(r"[^a-z0-9]+", "-", spec.study.name.lower()).strip("-") or "study"
@@ -64,6 +68,8 @@ class Actor:
             actions.Promote: self._promote,
             actions.Try: self._try,
             actions.Ask: self._ask,
+            actions.Delegate: self._delegate,
+            actions.Waive: self._waive,
             actions.Combine: self._combine,
             actions.Advance: self._advance,
         }
@@ -110,7 +116,7 @@ class Actor:
                 connection,
                 self._study,
                 token,
-                action.tasks,
+                with_parts(connection, action.tasks) if self._delegates else action.tasks,
                 time.time(),
                 gpus=self._gpus if action.needs_gpu else 0.0,
             )
@@ -212,7 +218,7 @@ class Actor:
         for one in todo:
             if one.ended.trial is not None and one.follow != actions.Follow.NOTHING:
                 is_over = one.follow in {actions.Follow.DONE, actions.Follow.FAIL}
-                goes_on = not is_over or one.ended.cause == Cause.PAUSED
+                goes_on = not is_over or _is_paused(one.ended)
                 self._orders.prune(one.ended.trial, keep_newest=goes_on)
 
     def _done(self, connection: Connection, done: Sequence[Ended]) -> None:
@@ -226,6 +232,9 @@ class Actor:
                 if (ended.cause == Cause.PAUSED) == is_paused
             }
             changes.move_trials(connection, TrialState.RUNNING, state, values)
+        stopped = [trial for trial, ended in trained if ended.result.get("stopped")]
+        to_stop: dict[int, dict[str, Any]] = {trial: {} for trial in stopped}
+        changes.move_trials(connection, TrialState.PAUSED, TrialState.STOPPED, to_stop)
         for ended in done:
             if ended.kind == "ensemble":
                 for entry in ended.result["entries"]:
@@ -287,6 +296,14 @@ class Actor:
         with self._ledger.writing(self._lease) as connection:
             self._drawing.tune(connection, action.survivor, action.count)
 
+    def _delegate(self, action: actions.Delegate) -> None:
+        with self._ledger.writing(self._lease) as connection:
+            delegate(connection, self._study, self._spec, action.survivor, action.count)
+
+    def _waive(self, action: actions.Waive) -> None:
+        with self._ledger.writing(self._lease) as connection:
+            waive(connection, self._study, action.survivor)
+
     def _promote(self, action: actions.Promote) -> None:
         with self._ledger.writing(self._lease) as connection:
             facts = {"rung": action.rung, "means": dict(action.means), "go_on": action.go_on}
@@ -315,6 +332,11 @@ class Actor:
             if action.stage in {Stage.FINISHED, Stage.FAILED}:
                 values |= {"ended_s": time.time(), "paused_why": action.why, "waits_why": ""}
             changes.advance(connection, self._study, values)
+
+
+def _is_paused(ended: Ended) -> bool:
+    """Return whether a trial waits at a rung: one that was compared there already does not."""
+    return ended.cause == Cause.PAUSED and not ended.result.get("stopped")
 
 
 def _request(action: actions.Submit) -> Request:

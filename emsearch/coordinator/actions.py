@@ -13,6 +13,7 @@ __all__ = [
     "Ask",
     "Bury",
     "Combine",
+    "Delegate",
     "Draw",
     "Exclude",
     "Follow",
@@ -26,6 +27,7 @@ __all__ = [
     "Submit",
     "Tell",
     "Try",
+    "Waive",
 ]
 
 
@@ -161,6 +163,21 @@ class Ask:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Delegate:
+    """Order a survivor to be tuned in one job, which chooses the recipes of `count` trials."""
+
+    survivor: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waive:
+    """Give up the trials of a survivor that its job, which is over, chose no recipe for."""
+
+    survivor: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Combine:
     """Order the selection of the ensemble."""
 
@@ -183,5 +200,5 @@ class Pause:
 
 
 Action = (Pause | Settle | Bury | Restart | Recover | Stop | Exclude | Tell | Submit) | (
-    Import | Draw | Promote | Try | Ask | Combine | Advance
+    Import | Draw | Promote | Try | Ask | Delegate | Waive | Combine | Advance
 )

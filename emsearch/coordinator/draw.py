@@ -163,20 +163,25 @@ class Drawing:
         row = queries.candidates(connection, self._study, survivor)[0]
         rows = queries.tuned(connection, self._study, survivor)
         recipes = self._tuner(connection, row, rows).ask(count)
-        first = self._first_tuned(connection, survivor) + len(rows)
-        tree = Tree.from_dict(row.structure)
+        self.add_tuned(connection, row, self.first_tuned(connection, survivor) + len(rows), recipes)
+
+    def add_tuned(
+        self, connection: Connection, survivor: AnyRow, first: int, recipes: Sequence[Recipe]
+    ) -> list[int]:
+        """Add candidates with a survivor's tree, numbered from `first`; return their rows."""
+        tree = Tree.from_dict(survivor.structure)
         tuned = [
             Candidate(
                 number=first + place,
                 tree=tree,
                 recipe=recipe,
                 origin=Origin.TUNED,
-                parent=survivor,
+                parent=survivor.number,
             )
             for place, recipe in enumerate(recipes)
         ]
         plan = tree.plan()
-        self._add(connection, [_Drawn(candidate, plan) for candidate in tuned])
+        return self._add(connection, [_Drawn(candidate, plan) for candidate in tuned])
 
     def _tuner(self, connection: Connection, row: AnyRow, rows: Rows) -> Tuner:
         """Return a survivor's tuner, told all that is known by now; it is built where none is."""
@@ -203,12 +208,12 @@ class Drawing:
             base,
             [Tried(recipe=base, score=sum(own) / len(own)), *tried],
             seed=seed_of(self._spec.study.seed, row.digest, "tune"),
-            shapes=self._shapes(Tree.from_dict(row.structure), base),
+            shapes=self.shapes(Tree.from_dict(row.structure), base),
         )
         self._tuners[row.number] = tuner
         return tuner
 
-    def _shapes(self, tree: Tree, base: Recipe) -> list[Shape]:
+    def shapes(self, tree: Tree, base: Recipe) -> list[Shape]:
         """Return the batches and patches near the survivor's own that its tree and memory allow."""
         plan = tree.plan()
         fitting = []
@@ -235,7 +240,8 @@ class Drawing:
             }
             changes.add_order(connection, self._study, "train", order)
 
-    def _first_tuned(self, connection: Connection, survivor: int) -> int:
+    def first_tuned(self, connection: Connection, survivor: int) -> int:
+        """Return the number of the first candidate that is tuned from a survivor."""
         # Numbers follow the survivors' order, not the order in which workers finished.
         survivors = queries.decisions(connection, self._study, "survivors")[-1].facts["survivors"]
         place = int(survivors.index(survivor))
@@ -253,8 +259,8 @@ class Drawing:
         self._add(connection, [_Drawn(candidate, tree.plan())])
         return tree.digest()
 
-    def _add(self, connection: Connection, drawn: Sequence["_Drawn"]) -> None:
-        """Add candidates and their trials."""
+    def _add(self, connection: Connection, drawn: Sequence["_Drawn"]) -> list[int]:
+        """Add candidates and their trials; return the candidates' rows."""
         fresh = [
             changes.NewCandidate(
                 candidate=one.candidate,
@@ -270,6 +276,7 @@ class Drawing:
             trial for row, one in zip(rows, fresh, strict=True) for trial in self._trials(row, one)
         ]
         changes.add_trials(connection, self._study, trials)
+        return rows
 
     def _trials(self, row: int, fresh: changes.NewCandidate) -> Iterator[changes.NewTrial]:
         repeats, until_step = self._extent(fresh.candidate.origin)

@@ -1,13 +1,15 @@
 """Writing orders from the ledger's rows, and clearing away what orders left on disk."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
+from emsearch.coordinator.delegating import tune_order
 from emsearch.coordinator.view import Plan
 from emsearch.ledger import listings, queries
 from emsearch.ledger.rows import AnyRow
@@ -22,6 +24,7 @@ from emsearch.records.order import (
     Task,
     TrainOrder,
     read_task,
+    trial_folder,
 )
 from emsearch.records.spec import StudySpec
 from emsearch.records.trial import Cause
@@ -59,26 +62,56 @@ class OrderWriter:
             row.id: row
             for row in queries.orders_with_facts(connection, [n for task in attempts for n in task])
         }
-        is_training = any(row.kind == "train" for row in rows.values())
-        dataset = self._dataset(connection) if is_training else None
-        tasks = tuple(
-            tuple(_entry(rows[order], attempt) for order, attempt in task.items())
-            for task in attempts
-        )
+        dataset = None
+        if any(row.kind in {"train", "tune"} for row in rows.values()):
+            dataset = self._dataset(connection)
+        parts: dict[int, list[tuple[AnyRow, int]]] = defaultdict(list)
+        tasks: list[tuple[Entry, ...]] = []
+        for task in attempts:
+            carried = {order for order in task if rows[order].part_of in task}
+            for order in sorted(carried):
+                parts[rows[order].part_of].append((rows[order], task[order]))
+            own = [order for order in task if order not in carried]
+            tasks.append(tuple(_entry(rows[order], task[order]) for order in own))
+        orders = [
+            self._tuning(connection, rows[order], dataset, parts[order])
+            if rows[order].kind == "tune" and dataset is not None
+            else self._order(rows[order], dataset)
+            for task_entries in tasks
+            for order in (entry.order for entry in task_entries)
+        ]
         file = JobFile(
             token=token,
-            tasks=tasks,
+            tasks=tuple(tasks),
             at_once=self._plan.orders_at_once,
             memory_gb=self._plan.gpu_memory_gb,
         )
-        return [self._order(row, dataset) for row in rows.values()], file
+        return orders, file
 
     def _order(self, row: AnyRow, dataset: Dataset | None) -> Order:
-        task: Task
         if row.kind == "train" and dataset is not None:
-            task, folder = self._training(row, dataset), trial_folder(row.trial_id)
-        else:
-            task, folder = read_task(row.kind, row.task), f"tasks/{row.kind}-{row.id:06d}"
+            task = self._training(row, dataset)
+            return self._numbered(row, task, trial_folder(row.trial_id))
+        return self._numbered(row, read_task(row.kind, row.task), _task_folder(row))
+
+    def _tuning(
+        self,
+        connection: Connection,
+        row: AnyRow,
+        dataset: Dataset,
+        parts: Sequence[tuple[AnyRow, int]],
+    ) -> Order:
+        survivor = queries.candidates(connection, row.study_id, row.task["survivor"])[0]
+        training = self._trained(
+            dataset,
+            tree=survivor.structure,
+            recipe=_RECIPE.validate_python(survivor.recipe),
+            until_step=self._spec.search.rungs[-1],
+        )
+        task = tune_order(connection, self._spec, row, training, parts)
+        return self._numbered(row, task, _task_folder(row))
+
+    def _numbered(self, row: AnyRow, task: Task, folder: str) -> Order:
         return Order(
             number=row.id,
             folder=folder,
@@ -136,18 +169,29 @@ class OrderWriter:
         return _DATASET.validate_python(queries.study(connection).dataset)
 
     def _training(self, row: AnyRow, dataset: Dataset) -> TrainOrder:
-        training = self._spec.training
-        return TrainOrder(
-            trial=row.trial_id,
+        training = self._trained(
+            dataset,
             tree=row.structure,
             recipe=_RECIPE.validate_python(row.recipe),
-            seed=row.seed,
+            until_step=row.until_step,
+        )
+        return replace(training, trial=row.trial_id, seed=row.seed, micro_batch=row.micro_batch)
+
+    def _trained(
+        self, dataset: Dataset, *, tree: dict[str, Any], recipe: Recipe, until_step: int
+    ) -> TrainOrder:
+        """Return how a tree is trained with a recipe, whatever the trial."""
+        training = self._spec.training
+        return TrainOrder(
+            trial=0,
+            tree=tree,
+            recipe=recipe,
+            seed=0,
             dataset=dataset,
             horizon=self._spec.search.rungs[-1],
-            until_step=row.until_step,
+            until_step=until_step,
             evaluate_at=self._evaluate_at,
             budget=training.budget,
-            micro_batch=row.micro_batch,
             checkpoint_every_s=training.checkpoint_every_s,
             keep_plateau=training.keep_plateau,
             compile=training.compile,
@@ -155,9 +199,8 @@ class OrderWriter:
         )
 
 
-def trial_folder(trial: int) -> str:
-    """Return a trial's folder, relative to the study's."""
-    return f"trials/{trial:06d}"
+def _task_folder(row: AnyRow) -> str:
+    return f"tasks/{row.kind}-{row.id:06d}"
 
 
 def _entry(row: AnyRow, attempt: int) -> Entry:

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -73,7 +73,7 @@ def read_view(connection: Connection, plan: Plan, outside: Outside) -> View:
         history=history,
         spent_s=spent_s,
         begun_s=study.created_s,
-        tunings=_tunings(connection, study.id) if stage == Stage.TUNING else (),
+        tunings=_tunings(connection, study.id, plan) if stage == Stage.TUNING else (),
         combining=_states(connection, study.id, "ensemble"),
         alike=alike_in(endings.last_ends(connection, study.id, study.resumed_s, _TRIES * ALIKE)),
     )
@@ -244,12 +244,34 @@ def _trial(row: AnyRow) -> TrialView:
     )
 
 
-def _tunings(connection: Connection, study_id: int) -> tuple[Tuning, ...]:
+def _tunings(connection: Connection, study_id: int, plan: Plan) -> tuple[Tuning, ...]:
     chosen = queries.decisions(connection, study_id, "survivors")[-1].facts["survivors"]
     over = {TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
+    delegates = plan.tune_engine == "ray"
+    delegated = _survivors(connection, study_id, "tune", _OPEN) if delegates else ()
+    waiting = {OrderState.WAITING}
+    unchosen = _survivors(connection, study_id, queries.RESERVED, waiting) if delegates else ()
     tunings = []
     for survivor in chosen:
         states = [TrialState(row.state) for row in queries.tuned(connection, study_id, survivor)]
-        unfinished = sum(state not in over for state in states)
-        tunings.append(Tuning(survivor=survivor, asked=len(states), unfinished=unfinished))
+        tunings.append(
+            Tuning(
+                survivor=survivor,
+                asked=len(states),
+                unfinished=sum(state not in over for state in states),
+                is_delegated=survivor in delegated,
+                unchosen=unchosen.count(survivor),
+            )
+        )
     return tuple(tunings)
+
+
+_OPEN = frozenset({OrderState.WAITING, OrderState.RUNNING})
+
+
+def _survivors(
+    connection: Connection, study_id: int, kind: str, states: Collection[OrderState]
+) -> tuple[int, ...]:
+    """Return whose orders of a kind are in one of `states`, an entry for each order."""
+    rows = queries.orders_of_kind(connection, study_id, kind)
+    return tuple(row.task["survivor"] for row in rows if row.state in states)

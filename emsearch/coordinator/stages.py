@@ -3,7 +3,17 @@
 import math
 from collections.abc import Callable, Iterable
 
-from emsearch.coordinator.actions import Action, Advance, Ask, Combine, Draw, Import, Promote
+from emsearch.coordinator.actions import (
+    Action,
+    Advance,
+    Ask,
+    Combine,
+    Delegate,
+    Draw,
+    Import,
+    Promote,
+    Waive,
+)
 from emsearch.coordinator.search import search
 from emsearch.coordinator.view import TrialView, View
 from emsearch.ranking.posterior import Result, rank
@@ -86,6 +96,8 @@ def _results(trials: Iterable[TrialView]) -> list[Result]:
 def _tuning(view: View) -> list[Action]:
     """Ask for the next batch of a survivor when its last one is in, so that order is no matter."""
     plan = view.plan
+    if plan.tune_engine == "ray":
+        return _delegated(view)
     if plan.policy != "halving":
         return _ahead(view)
     asks: list[Action] = [
@@ -95,6 +107,21 @@ def _tuning(view: View) -> list[Action]:
     ]
     if asks or any(one.unfinished for one in view.tunings):
         return asks
+    return [Advance(stage=Stage.COMBINING)]
+
+
+def _delegated(view: View) -> list[Action]:
+    """Leave each survivor's trials to one job; what that has left without a recipe is given up."""
+    trials = view.plan.tune_trials
+    idle = [one for one in view.tunings if not one.is_delegated]
+    actions: list[Action] = [Waive(survivor=one.survivor) for one in idle if one.unchosen]
+    actions += [
+        Delegate(survivor=one.survivor, count=trials - one.asked)
+        for one in idle
+        if one.asked < trials
+    ]
+    if actions or len(idle) < len(view.tunings) or any(one.unfinished for one in idle):
+        return actions
     return [Advance(stage=Stage.COMBINING)]
 
 

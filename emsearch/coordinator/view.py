@@ -47,6 +47,7 @@ class Plan:
     finalists: int = 3
     seed: int = 0
     """The study's."""
+    tune_engine: str = "optuna"
     orders_at_once: int = 1
     """Orders that share a task's device."""
     gpu_memory_gb: float | None = None
@@ -68,6 +69,7 @@ class Plan:
             survivors=spec.tune.survivors,
             tune_trials=spec.tune.trials,
             tune_batch=spec.tune.batch,
+            tune_engine=spec.tune.engine,
             max_jobs=spec.cluster.max_jobs,
             min_job_s=spec.cluster.min_job_s,
             policy=spec.search.policy,
@@ -168,6 +170,10 @@ class Tuning:
     survivor: int
     asked: int
     unfinished: int
+    is_delegated: bool = False
+    """Whether an order is under way that carries its trials out in one job."""
+    unchosen: int = 0
+    """Trials whose recipes such an order was to choose, and has not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,12 +3,20 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from emsearch.ledger import jobs
 from emsearch.ledger.results import Said, put_results
 from emsearch.ledger.rows import AnyRow, batches, storable
-from emsearch.ledger.tables import AttemptRow, EventRow, JobRow, OrderRow, TrialRow
+from emsearch.ledger.tables import (
+    UNCHOSEN,
+    AttemptRow,
+    CandidateRow,
+    EventRow,
+    JobRow,
+    OrderRow,
+    TrialRow,
+)
 from emsearch.records.event import Event, EventKind
 from emsearch.records.trial import AttemptState, Cause
 
@@ -30,6 +38,8 @@ def take_in(connection: Connection, study_id: int, events: Iterable[Event]) -> i
     for event in fresh:
         if str(event.attempt) in attempts:
             said[event.kind].append((attempts[str(event.attempt)], event))
+    for attempt, event in said[EventKind.DRAWN]:
+        _draw(connection, attempt, event)
     _start(connection, said[EventKind.STARTED])
     put_results(connection, [one for one in said[EventKind.EVALUATED] if one[0].trial_id])
     _end(connection, said[EventKind.ENDED])
@@ -65,6 +75,7 @@ def _attempts(connection: Connection, names: Iterable[str]) -> dict[str, AnyRow]
         select(
             AttemptRow.name,
             AttemptRow.id,
+            AttemptRow.order_id,
             OrderRow.trial_id,
             TrialRow.candidate_id,
             JobRow.stopped_s,
@@ -78,6 +89,24 @@ def _attempts(connection: Connection, names: Iterable[str]) -> dict[str, AnyRow]
         for some in batches(sorted(names))
         for row in connection.execute(found.where(AttemptRow.name.in_(some)))
     }
+
+
+def _draw(connection: Connection, attempt: AnyRow, event: Event) -> None:
+    """Record the candidate whose recipe a job chose by itself; of several the latest attempt's."""
+    latest = select(func.max(AttemptRow.id)).where(AttemptRow.order_id == attempt.order_id)
+    chosen = connection.execute(
+        update(CandidateRow)
+        .where(
+            CandidateRow.id == attempt.candidate_id,
+            or_(CandidateRow.recipe_digest == UNCHOSEN, latest.scalar_subquery() == attempt.id),
+        )
+        .values(recipe=event.facts["recipe"], recipe_digest=event.facts["digest"], is_stale=True)
+    )
+    if chosen.rowcount:
+        seed = {"seed": event.facts["seed"]}
+        connection.execute(update(TrialRow).where(TrialRow.id == attempt.trial_id).values(**seed))
+        own = OrderRow.id == attempt.order_id
+        connection.execute(update(OrderRow).where(own).values(kind="train"))
 
 
 _START = (

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy.orm import aliased
 
 from emsearch.errors import NotFoundError
 from emsearch.ledger.rows import OF_ITS_TREE, AnyRow, Rows
@@ -21,6 +22,7 @@ from emsearch.records.candidate import Origin
 from emsearch.records.trial import OVER, OrderState, TrialState
 
 __all__ = [
+    "RESERVED",
     "batch_size",
     "candidate_id",
     "candidate_rows",
@@ -44,6 +46,11 @@ __all__ = [
     "tuned",
     "waiting_orders",
 ]
+
+
+RESERVED = "reserved"
+"""Kind of an order whose trial's recipe is still to be chosen, by the job that carries it out."""
+_ORDERS_OVER = (OrderState.DONE, OrderState.FAILED)
 
 
 def study(connection: Connection) -> AnyRow:
@@ -93,7 +100,18 @@ def decisions(connection: Connection, study_id: int, kind: str) -> Rows:
 
 
 def waiting_orders(connection: Connection, study_id: int, most: int) -> Rows:
-    """Return at most `most` orders that wait for a job, longest first, without their tasks."""
+    """Return at most `most` orders that wait for a job, longest first, without their tasks.
+
+    Those that another order carries out in its own job do not, unless that one is over.
+    """
+    carrier = aliased(OrderRow)
+    over = select(carrier.id).where(
+        carrier.study_id == study_id, carrier.kind == "tune", carrier.state.in_(_ORDERS_OVER)
+    )
+    is_own = or_(
+        OrderRow.part_of.is_(None),
+        and_(OrderRow.kind != RESERVED, OrderRow.part_of.in_(over)),
+    )
     return connection.execute(
         select(
             OrderRow.id,
@@ -103,7 +121,7 @@ def waiting_orders(connection: Connection, study_id: int, most: int) -> Rows:
             OrderRow.memory_factor,
             OrderRow.avoid,
         )
-        .where(OrderRow.study_id == study_id, OrderRow.state == OrderState.WAITING)
+        .where(OrderRow.study_id == study_id, OrderRow.state == OrderState.WAITING, is_own)
         .order_by(OrderRow.expected_s.desc(), OrderRow.id.desc())
         .limit(most)
     ).all()

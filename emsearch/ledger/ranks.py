@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from emsearch.ledger.rows import OF_ITS_TREE, batches
 from emsearch.ledger.tables import (
+    UNCHOSEN,
     CandidateRow,
     ClassScoreRow,
     EvaluationRow,
@@ -123,7 +124,7 @@ def trial_counts(
             )
             .join(CandidateRow, CandidateRow.id == TrialRow.candidate_id)
             .join(TreeRow, OF_ITS_TREE)
-            .where(wanted)
+            .where(wanted, CandidateRow.recipe_digest != UNCHOSEN)
             .group_by(TrialRow.candidate_id, CandidateRow.number, TreeRow.family)
         )
 

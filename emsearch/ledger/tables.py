@@ -14,6 +14,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 __all__ = [
+    "UNCHOSEN",
     "AttemptRow",
     "Base",
     "CandidateRow",
@@ -31,6 +32,10 @@ __all__ = [
     "TreeRow",
     "TrialRow",
 ]
+
+
+UNCHOSEN = ""
+"""Digest of the recipe of a candidate whose recipe a job is still to choose."""
 
 
 class Base(DeclarativeBase):
@@ -180,6 +185,8 @@ class OrderRow(Base):
     kind: Mapped[str]
     trial_id: Mapped[int | None] = mapped_column(ForeignKey("trials.id"), index=True)
     until_step: Mapped[int | None]
+    part_of: Mapped[int | None] = mapped_column(ForeignKey("orders.id"), index=True)
+    """The order that carries this one out in its own job, as long as it is not over."""
     task: Mapped[dict[str, Any] | None]
     """The task of an order that is no training; a training's follows from its trial."""
     state: Mapped[str]

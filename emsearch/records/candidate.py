@@ -7,10 +7,11 @@ from hashlib import sha256
 from math import inf, prod
 
 from emsearch.errors import SpecError
+from emsearch.records.chance import seed_of
 from emsearch.records.policy import Policy
 from emsearch.trees.node import Tree
 
-__all__ = ["Candidate", "Optimizer", "Origin", "Recipe", "Schedule", "Weighting"]
+__all__ = ["Candidate", "Optimizer", "Origin", "Recipe", "Schedule", "Weighting", "trial_seed"]
 
 
 class Origin(StrEnum):
@@ -138,3 +139,8 @@ class Candidate:
     origin: Origin
     parent: int | None = None
     """Number of the survivor that a tuned candidate descends from."""
+
+
+def trial_seed(study_seed: int, tree: Tree, recipe: Recipe, repeat: int) -> int:
+    """Return the seed of a candidate's trial: who else runs, and in which order, is no matter."""
+    return seed_of(study_seed, tree.digest(), recipe.digest(), repeat)

@@ -19,6 +19,7 @@ __all__ = ["AttemptName", "Event", "EventKind", "Outcome", "Post"]
 class EventKind(StrEnum):
     """What an event tells."""
 
+    DRAWN = "drawn"  # recipe, seed: of a trial that its job chose by itself
     STARTED = "started"  # node, pid
     EVALUATED = "evaluated"  # step, score, loss
     ENDED = "ended"  # cause, step, detail, and the order's result

@@ -14,13 +14,18 @@ from emsearch.trees.node import Tree
 __all__ = [
     "EnsembleOrder",
     "ImportOrder",
+    "KnownRecipe",
     "Member",
     "Order",
+    "Part",
     "ProbeOrder",
     "SegmentOrder",
     "Task",
     "TrainOrder",
+    "TuneOrder",
     "read_task",
+    "tree_of",
+    "trial_folder",
 ]
 
 
@@ -162,7 +167,57 @@ class SegmentOrder:
     """Numbers of the blocks to write; None: all, and to finish."""
 
 
-Task = TrainOrder | ImportOrder | EnsembleOrder | SegmentOrder | ProbeOrder
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnownRecipe:
+    """A recipe that was trained, and what came of it."""
+
+    recipe: Recipe
+    score: float | None
+    """Mean IoU on validation; None where the training failed."""
+    curve: tuple[tuple[int, float], ...] = ()
+    """The same at each mark at which it was evaluated."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """A trial that a tuning order carries out: its own order, and the attempt at that."""
+
+    order: int
+    generation: int
+    trial: int
+    recipe: Recipe | None
+    """None: still to be chosen."""
+    seed: int = 0
+    """Where the recipe is chosen already."""
+    micro_batch: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TuneOrder:
+    """Try recipes for a survivor, many short trainings in one job: those that it asks for."""
+
+    survivor: int
+    """Number of a candidate."""
+    training: TrainOrder
+    """What each part is, but for its trial, recipe and seed: the recipe is the survivor's own."""
+    parts: tuple[Part, ...]
+    known: tuple[KnownRecipe, ...]
+    """The survivor's own recipe first."""
+    shapes: tuple[tuple[int, int, int, int], ...]
+    """Batch size and patch along z, y, x that its memory allows."""
+    rungs: tuple[int, ...]
+    """After which trainings are compared; the last is the horizon."""
+    keep: float
+    """Part of them that goes on from a rung."""
+    seed: int
+    """Of the choice of recipes."""
+    study_seed: int
+    at_once: int | None = None
+    """Most trainings at a time; None: as many as the job's devices take."""
+    at_once_a_gpu: int = 1
+
+
+Task = TrainOrder | ImportOrder | EnsembleOrder | SegmentOrder | ProbeOrder | TuneOrder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,7 +228,7 @@ class Order:
     folder: str
     """Where its attempts have their folders, such as trials/0007."""
     kind: str
-    """Which task: train, import, ensemble, segment, probe."""
+    """Which task: train, tune, import, ensemble, segment, probe."""
     task: Task
     version: str
     """emsearch's version and commit; a worker of another one refuses the order."""
@@ -195,6 +250,7 @@ class Order:
 
 TASKS: dict[str, type[Task]] = {
     "train": TrainOrder,
+    "tune": TuneOrder,
     "import": ImportOrder,
     "ensemble": EnsembleOrder,
     "segment": SegmentOrder,
@@ -207,6 +263,11 @@ _TASKS: dict[str, TypeAdapter[Task]] = {kind: TypeAdapter(task) for kind, task i
 def read_task(kind: str, values: Any) -> Task:
     """Return the task of a kind of order from JSON values. Raises pydantic.ValidationError."""
     return _TASKS[kind].validate_python(values)
+
+
+def trial_folder(trial: int) -> str:
+    """Return a trial's folder, relative to the study's."""
+    return f"trials/{trial:06d}"
 
 
 def tree_of(task: TrainOrder | Member) -> Tree:

@@ -254,6 +254,12 @@ class TuneSection(Section):
     """Recipes tried for each survivor."""
     batch: Positive = 4
     """Recipes asked for at once; results do not depend on how many run at the same time."""
+    engine: Literal["optuna", "ray"] = "optuna"
+    """`optuna`: a job for each training; `ray`: Ray Tune runs all those of a survivor in one job,
+    many short ones on shares of its GPUs or cores, and stops early what falls behind at a rung."""
+    at_once: Positive | None = None
+    """Trainings at a time in a job of Ray; by default as many as its GPUs (times the profile's
+    orders_at_once), or cores, take."""
 
 
 class EnsembleSection(Section):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from emsearch.records.files import read_json
+from emsearch.records.order import trial_folder
 
 __all__ = ["made_with"]
 
@@ -13,7 +14,7 @@ def made_with(study: Path, trial: int) -> dict[str, Any]:
 
     Empty where no attempt has begun. An attempt that completed the trial counts before all others.
     """
-    attempts = study / "trials" / f"{trial:06d}" / "attempts"
+    attempts = study / trial_folder(trial) / "attempts"
     notes = list(attempts.glob("*/provenance.json"))
     if not notes:
         return {}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from emsearch.errors import NotFoundError, StateError
 from emsearch.records.files import read_json
-from emsearch.records.order import Order, TrainOrder
+from emsearch.records.order import Order, TrainOrder, trial_folder
 from emsearch.records.trial import Cause
 from emsearch.training.provenance import differences
 from emsearch.training.run import run_trial
@@ -85,14 +85,16 @@ class _Alone:
 
 def _order_of(study: Path, trial: int) -> Order:
     """Return the order that carried a trial farthest."""
-    orders = [order for order in _training_orders(study) if _task_of(order).trial == trial]
+    orders = [order for order in _training_orders(study, trial) if _task_of(order).trial == trial]
     if not orders:
         raise NotFoundError(f"no order of {study} trained trial {trial}; see emsearch leaderboard")
     return max(orders, key=lambda order: (_task_of(order).until_step, order.number))
 
 
-def _training_orders(study: Path) -> Iterator[Order]:
-    for path in sorted((study / "orders").glob("*.json")):
+def _training_orders(study: Path, trial: int) -> Iterator[Order]:
+    # A job that chose the trial's recipe by itself wrote its order, too.
+    own = (study / trial_folder(trial)).glob("attempts/*/order.json")
+    for path in [*sorted((study / "orders").glob("*.json")), *sorted(own)]:
         values = read_json(path)
         if values["kind"] == "train":
             yield Order.from_dict(values)

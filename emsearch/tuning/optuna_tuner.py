@@ -16,9 +16,12 @@ from optuna.trial import TrialState as OptunaState
 from emsearch.records.candidate import Recipe
 from emsearch.records.chance import seed_of
 from emsearch.tuning.space import Shape, params_of, recipe_of, space_near
+from emsearch.tuning.thin_storage import SharedSpace, ThinStorage, known_trial
 
-__all__ = ["Fate", "Tried", "Tuner", "ask"]
+__all__ = ["Fate", "Tried", "Tuner", "ask", "known_study", "quietly", "sampler_of"]
 
+STUDY = "optuna"
+"""Name under which Ray Tune's OptunaSearch looks for a study in a storage."""
 _STARTUP = 4  # recipes drawn at random before the model of what is good is trusted
 _FEWEST = 8  # results, for importances to mean anything
 
@@ -61,21 +64,21 @@ class Tuner:
         """
         self._base = base
         self._seed = seed
-        self._space = space_near(base, shapes)
+        self._space = SharedSpace(space_near(base, shapes))
         self._under_way: dict[Recipe, int] = {}
-        with _quietly():
-            self._study = optuna.create_study(direction="maximize")
-            told = [trial for one in tried if (trial := self._frozen(one)) is not None]
-            self._study.add_trials(told)
+        storage = ThinStorage()
+        self._study = known_study(self._space, tried, storage)
+        self._known = storage.count()
         for trial in self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,)):
             self._under_way[recipe_of(base, trial.params)] = trial.number
 
     def ask(self, count: int) -> list[Recipe]:
         """Return `count` recipes, which count as under way until they are told."""
         recipes = []
-        with _quietly():
+        with quietly():
             for _ in range(count):
-                self._study.sampler = self._sampler()
+                self._study.sampler = sampler_of(seed_of(self._seed, self._known))
+                self._known += 1
                 trial = self._study.ask(self._space)
                 recipe = recipe_of(self._base, trial.params)
                 self._under_way[recipe] = trial.number
@@ -89,7 +92,7 @@ class Tuner:
             return
         del self._under_way[one.recipe]
         state = OptunaState.FAIL if one.fate == Fate.FAILED else OptunaState.COMPLETE
-        with _quietly():
+        with quietly():
             self._study.tell(number, one.score, state=state)
 
     def importances(self) -> dict[str, float]:
@@ -97,33 +100,43 @@ class Tuner:
         scored = self._study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
         if len(scored) < _FEWEST or len({trial.value for trial in scored}) < 2:
             return {}
-        with _quietly():
+        with quietly():
             found = optuna.importance.get_param_importances(self._study)
         return {str(name): float(share) for name, share in found.items()}
 
-    def _sampler(self) -> optuna.samplers.TPESampler:
-        known = len(self._study.get_trials(deepcopy=False))
-        return optuna.samplers.TPESampler(
-            multivariate=True,
-            group=True,
-            constant_liar=True,
-            n_startup_trials=_STARTUP,
-            seed=seed_of(self._seed, known) % 2**32,
-        )
 
-    def _frozen(self, one: Tried) -> optuna.trial.FrozenTrial | None:
-        params = params_of(one.recipe, self._space)
-        if params is None:
-            return None
-        state = {
-            Fate.SCORED: OptunaState.COMPLETE,
-            Fate.FAILED: OptunaState.FAIL,
-            Fate.UNDER_WAY: OptunaState.RUNNING,
-        }[one.fate]
-        value = one.score if state == OptunaState.COMPLETE else None
-        return optuna.trial.create_trial(
-            state=state, value=value, params=params, distributions=self._space
-        )
+def known_study(space: SharedSpace, tried: Sequence[Tried], storage: ThinStorage) -> optuna.Study:
+    """Return a study that knows what was tried; recipes that the space lacks are left out."""
+    with quietly():
+        study = optuna.create_study(direction="maximize", storage=storage, study_name=STUDY)
+        study.add_trials([trial for one in tried if (trial := _frozen(one, space)) is not None])
+    return study
+
+
+def sampler_of(seed: int) -> optuna.samplers.TPESampler:
+    """Return what chooses recipes; all of its chance comes from the seed."""
+    return optuna.samplers.TPESampler(
+        multivariate=True,
+        group=True,
+        constant_liar=True,
+        n_startup_trials=_STARTUP,
+        seed=seed % 2**32,
+    )
+
+
+def _frozen(one: Tried, space: SharedSpace) -> optuna.trial.FrozenTrial | None:
+    params = params_of(one.recipe, space)
+    if params is None:
+        return None
+    state = _STATES[one.fate]
+    return known_trial(state, one.score if state == OptunaState.COMPLETE else None, params, space)
+
+
+_STATES = {
+    Fate.SCORED: OptunaState.COMPLETE,
+    Fate.FAILED: OptunaState.FAIL,
+    Fate.UNDER_WAY: OptunaState.RUNNING,
+}
 
 
 def ask(base: Recipe, tried: Sequence[Tried], count: int, seed: int) -> list[Recipe]:
@@ -132,7 +145,8 @@ def ask(base: Recipe, tried: Sequence[Tried], count: int, seed: int) -> list[Rec
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
+    """Keep Optuna from telling what is no news."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

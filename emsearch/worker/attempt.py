@@ -10,7 +10,7 @@ from typing import Any
 from emsearch.records.event import AttemptName, Event, EventKind
 from emsearch.records.files import write_json
 from emsearch.records.trial import Cause
-from emsearch.worker.signals import Signals
+from emsearch.worker.signals import Asked
 
 __all__ = ["Attempt"]
 
@@ -26,7 +26,7 @@ class Attempt:
     folder: Path
     generation: int
     """Rises with every attempt at the order: the coordinator counts."""
-    signals: Signals
+    signals: Asked
     _said: int = 0
     _progress_s: float = field(default=0.0)
     _saying: Lock = field(default_factory=Lock)

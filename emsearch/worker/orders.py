@@ -22,6 +22,7 @@ Handler = Callable[[Any, Post], Outcome]
 
 HANDLERS = {
     "train": "emsearch.training.run:run_trial",
+    "tune": "emsearch.worker.delegate:run_tune",
     "import": "emsearch.volumes.importing:run_import",
     "ensemble": "emsearch.ensembles.run:run_ensemble",
     "segment": "emsearch.inference.stream:run_segment",

@@ -11,17 +11,28 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import Self
+from typing import Protocol, Self
 
 from emsearch.records.trial import Cause
 from emsearch.worker.verdict import ask_slurm
 
-__all__ = ["Clock", "Signals"]
+__all__ = ["Asked", "Clock", "Signals"]
 
 _ASKED_S = 20.0
 """Given to leave after SIGTERM, below Slurm's usual KillWait of 30 s."""
 _SOONER_S = 65.0
 """Slurm may send its warning of the end a minute before it is due."""
+
+
+class Asked(Protocol):
+    """What may ask an order to leave."""
+
+    last_words: Callable[[Cause], None]
+    """Said in the place of an order that does not leave."""
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why to leave now, None to go on."""
 
 
 class Clock:

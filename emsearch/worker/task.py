@@ -16,7 +16,7 @@ from emsearch.worker.signals import Signals
 
 __all__ = ["Task"]
 
-_INTERRUPTIBLE = {"train", "segment"}  # go on where they were: worth beginning however late
+_INTERRUPTIBLE = {"train", "tune", "segment"}  # go on where they were: worth beginning however late
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -196,6 +196,7 @@ def upgrade() -> None:
     sa.Column('kind', sa.String(), nullable=False),
     sa.Column('trial_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
     sa.Column('until_step', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
+    sa.Column('part_of', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
     sa.Column('task', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('state', sa.String(), nullable=False),
     sa.Column('expected_s', sa.Double(), nullable=False),
@@ -204,10 +205,12 @@ def upgrade() -> None:
     sa.Column('micro_batch', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
     sa.Column('avoid', sa.String(), nullable=False),
     sa.Column('detail', sa.String(), nullable=False),
+    sa.ForeignKeyConstraint(['part_of'], ['orders.id'], ),
     sa.ForeignKeyConstraint(['study_id'], ['studies.id'], ),
     sa.ForeignKeyConstraint(['trial_id'], ['trials.id'], ),
     sa.PrimaryKeyConstraint('id')
     )
+    op.create_index(op.f('ix_orders_part_of'), 'orders', ['part_of'], unique=False)
     op.create_index(op.f('ix_orders_trial_id'), 'orders', ['trial_id'], unique=False)
     op.create_index('orders_by_kind', 'orders', ['study_id', 'kind'], unique=False)
     op.create_index('orders_by_state', 'orders', ['study_id', 'state', 'expected_s'], unique=False)
