@@ -30,6 +30,7 @@ Train = Callable[[int, Recipe, Report], None]
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # which does not know silence
     "RAY_AUTH_MODE": "token",  # other users of the node cannot give it work
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -26,7 +26,7 @@ from ray.tune.search.optuna import OptunaSearch
 from emsearch.errors import StateError
 from emsearch.records.chance import seed_of
 from emsearch.records.order import TuneOrder
-from emsearch.tuning.optuna_tuner import Tried, known_study, sampler_of
+from emsearch.tuning.optuna_tuner import Tried, known_study, quietly, sampler_of
 from emsearch.tuning.ray_setting import SCORE, STEP, Machine, Train, Watch
 from emsearch.tuning.space import params_of, recipe_of, space_near
 from emsearch.tuning.thin_storage import SharedSpace, ThinStorage
@@ -54,12 +54,20 @@ def run_with_ray(order: TuneOrder, train: Train, watch: Watch, machine: Machine)
                 num_samples=len(order.parts),
                 max_concurrent_trials=slots,
                 reuse_actors=True,  # a process is warm: torch is imported once
+                trial_dirname_creator=_name,
             ),
             run_config=RunConfig(
                 name="tune", storage_path=str(folder), verbose=0, callbacks=[_Endings(watch)]
             ),
         )
-        tuner.fit()
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it misses results of its own
+        with quietly():
+            tuner.fit()
+
+
+def _name(trial: Any) -> str:
+    """Return a short name: Ray's own holds every parameter."""
+    return str(trial.trial_id)
 
 
 def _trainable(order: TuneOrder, train: Train) -> Callable[[dict[str, Any]], None]:
@@ -83,7 +91,8 @@ class _Search(OptunaSearch):
         for part in order.parts:
             if part.recipe is not None:  # suggested first, in this order
                 study.enqueue_trial(params_of(part.recipe, space) or {})
-        sampler = sampler_of(seed_of(order.seed, len(tried)))
+        with quietly():
+            sampler = sampler_of(seed_of(order.seed, len(tried)))
         super().__init__(dict(space), metric=SCORE, mode="max", sampler=sampler, storage=storage)
         self._watch = watch
         self._places = 0

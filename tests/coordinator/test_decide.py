@@ -9,6 +9,7 @@ from emsearch.coordinator.actions import (
     Ask,
     Bury,
     Combine,
+    Delegate,
     Draw,
     Exclude,
     Follow,
@@ -21,6 +22,7 @@ from emsearch.coordinator.actions import (
     Stop,
     Submit,
     Tell,
+    Waive,
 )
 from emsearch.coordinator.decide import FOLLOWS, MOST_LOST, decide, follow
 from emsearch.coordinator.view import Ended, Job, Plan, TrialView, Tuning, View, Waiting, Window
@@ -158,6 +160,25 @@ def test_tuning_ends_when_every_recipe_has_its_verdict() -> None:
     done = Tuning(survivor=2, asked=3, unfinished=0)
     view = replace(SEARCHING, stage=Stage.TUNING, tunings=(done,))
     assert decide(view) == [Advance(stage=Stage.COMBINING)]
+
+
+def test_a_job_of_rays_is_given_all_trials_of_a_survivor_at_once_and_once() -> None:
+    fresh = Tuning(survivor=3, asked=0, unfinished=0)
+    busy = Tuning(survivor=4, asked=3, unfinished=2, is_delegated=True)
+    view = replace(
+        SEARCHING,
+        stage=Stage.TUNING,
+        plan=replace(PLAN, tune_engine="ray"),
+        tunings=(fresh, busy),
+    )
+    assert decide(view) == [Delegate(survivor=3, count=3)]
+    assert decide(replace(view, tunings=(busy,))) == []
+    left = replace(busy, is_delegated=False, unchosen=2)
+    assert decide(replace(view, tunings=(left,))) == [Waive(survivor=4)]
+    late = replace(busy, is_delegated=False, unfinished=1)  # a job of its own carries it on
+    assert decide(replace(view, tunings=(late,))) == []
+    over = replace(busy, is_delegated=False, unfinished=0)
+    assert decide(replace(view, tunings=(over,))) == [Advance(stage=Stage.COMBINING)]
 
 
 def test_the_ensemble_is_ordered_once_and_ends_the_study() -> None:

@@ -1,11 +1,11 @@
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 from sqlalchemy import URL, Connection, func, select
 
-from emsearch.ledger import changes, endings, jobs, listings, queries
+from emsearch.ledger import changes, delegations, endings, jobs, listings, queries
 from emsearch.ledger.intake import take_in
 from emsearch.ledger.store import Lease, Ledger, open_ledger
 from emsearch.ledger.tables import AttemptRow, EvaluationRow, EventRow, TrialRow
@@ -162,3 +162,25 @@ def test_a_verdict_is_kept_beside_the_trial(held: tuple[Ledger, Lease]) -> None:
         told = [row.facts for row in queries.decisions(connection, 1, "verdict")]
     assert [(one["trial"], one["state"]) for one in told] == [(1, "failed"), (1, "waiting")]
     assert told[0]["detail"] == "boom"
+
+
+def drawn(number: int, name: AttemptName, dice_weight: float) -> Event:
+    recipe = Recipe(dice_weight=dice_weight)
+    facts = {"recipe": asdict(recipe), "digest": recipe.digest(), "seed": 77}
+    return Event(attempt=name, number=number, kind=EventKind.DRAWN, at_s=9.0, facts=facts)
+
+
+def test_a_recipe_that_a_job_chose_is_the_latest_attempts(held: tuple[Ledger, Lease]) -> None:
+    ledger, lease = held
+    with ledger.writing(lease) as connection:
+        order = changes.add_order(connection, 1, "tune", {"task": {"survivor": 1}})
+        (row,) = queries.candidates(connection, 1, 1)
+        delegations.reserve(connection, order, [row.id], {"survivor": 1})
+        again = jobs.add_restart(connection, str(NAME), 1)
+        assert again is not None
+        take_in(connection, 1, [drawn(0, replace(NAME, restart=1), 0.25)])
+        take_in(connection, 1, [drawn(0, NAME, 0.75)])  # of one that was cut off
+        (row,) = queries.candidates(connection, 1, 1)
+        assert row.recipe["dice_weight"] == 0.25
+        assert connection.scalar(select(TrialRow.seed)) == 77
+        assert len(queries.orders_of_kind(connection, 1, "train")) == 1  # reserved no more

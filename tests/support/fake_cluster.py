@@ -3,19 +3,27 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
 from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
+from emsearch.records.candidate import trial_seed
 from emsearch.records.chance import seed_of
 from emsearch.records.dataset import VolumeRecord
 from emsearch.records.event import AttemptName, EventKind
 from emsearch.records.files import read_json
 from emsearch.records.job import JobFile, TaskName
-from emsearch.records.order import EnsembleOrder, ImportOrder, Order, TrainOrder
+from emsearch.records.order import (
+    EnsembleOrder,
+    ImportOrder,
+    Order,
+    TrainOrder,
+    TuneOrder,
+    tree_of,
+)
 from emsearch.records.score import Score, Split
 from emsearch.records.trial import Cause
 
@@ -64,6 +72,12 @@ class FakeCluster:
         self.trained: list[tuple[int, int, int]] = []
         """Trial, first step and end of every training that was carried out."""
         self.micro_batches: dict[int, list[int | None]] = {}
+        self.tunings: list[TuneOrder] = []
+        """Orders to tune, as their jobs were given them."""
+        self.dies_after: list[int] = []
+        """Parts after which each of the next such jobs dies, in the midst of another."""
+        self.asks_for_nothing = False
+        """Such jobs end before they choose any recipe."""
 
     def limits(self) -> Limits:
         self._answer()
@@ -137,11 +151,48 @@ class FakeCluster:
         attempt = AttemptName(
             token=name.token, index=name.index, order=number, restart=len(task.restarted)
         )
+        if isinstance(order.task, TuneOrder):
+            self._tune(order.task, attempt, task)
+            return
         said = self._fault(order, task)
-        says = [(EventKind.STARTED, {"node": task.node, "pid": 1}), *(said or self._said(order))]
-        for i, (kind, facts) in enumerate(says):
+        self._leave(attempt, task, said or self._said(order))
+
+    def _leave(
+        self, attempt: AttemptName, task: Running, said: list[tuple[EventKind, dict[str, Any]]]
+    ) -> None:
+        started = (EventKind.STARTED, {"node": task.node, "pid": 1})
+        for i, (kind, facts) in enumerate([started, *said]):
             content = json.dumps({"kind": kind, "at_s": time.time(), "facts": facts})
             (self._study / "inbox" / f"{attempt}.{i:06d}.json").write_text(content)
+
+    def _tune(self, order: TuneOrder, attempt: AttemptName, task: Running) -> None:
+        """Carry parts out as a job of Ray's does, or lose the job after as many as it is told."""
+        self.tunings.append(order)
+        if self.asks_for_nothing:
+            self._leave(attempt, task, [(EventKind.ENDED, {"cause": Cause.COMPLETED})])
+            return
+        most = self.dies_after.pop(0) if self.dies_after else len(order.parts)
+        for place, part in enumerate(order.parts[: most + 1]):
+            recipe = part.recipe or replace(order.training.recipe, dice_weight=part.order / 1000)
+            seed = part.seed or trial_seed(order.study_seed, tree_of(order.training), recipe, 0)
+            drawn = {"recipe": asdict(recipe), "digest": recipe.digest(), "seed": seed}
+            said: list[tuple[EventKind, dict[str, Any]]] = []
+            said += [(EventKind.DRAWN, drawn)] if part.recipe is None else []
+            if place < most:
+                training = replace(order.training, trial=part.trial, recipe=recipe, seed=seed)
+                said += self._stopped(training) if part.order % 2 else self._trained(training)
+            self._leave(replace(attempt, order=part.order), task, said)
+        if most < len(order.parts):
+            self._leave(attempt, task, [])
+            task.gone = Ending(cause=Cause.LOST, detail="pulled the plug")
+            return
+        self._leave(attempt, task, [(EventKind.ENDED, {"cause": Cause.COMPLETED})])
+
+    def _stopped(self, task: TrainOrder) -> list[tuple[EventKind, dict[str, Any]]]:
+        """Return what is said of a training that falls behind at the first mark."""
+        facts = {"step": task.evaluate_at[0], "score": asdict(score_of(task, task.evaluate_at[0]))}
+        ended = {"cause": Cause.PAUSED, "stopped": True, **facts}
+        return [(EventKind.EVALUATED, facts), (EventKind.ENDED, ended)]
 
     def _fault(self, order: Order, task: Running) -> list[tuple[EventKind, dict[str, Any]]]:
         if not isinstance(order.task, TrainOrder):
