@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from emsearch.ledger import ranks
-from emsearch.ranking.posterior import Ranked, Result, rank
+from emsearch.ranking.posterior import Goal, Ranked, Result, rank
 
 __all__ = ["RankingKeeper", "Sample", "rank_changed", "refresh_rankings"]
 
@@ -29,6 +29,8 @@ more, every n-th are, in as few parts as there must be."""
 _SAMPLE = 200
 """Candidates of a rung that news is ranked among."""
 
+_MEAN: Goal = "reliable_architecture"
+
 Rung = tuple[str, int]
 """A measure and a step: what is ranked together."""
 Sample = Mapping[Rung, Sequence[Result]]
@@ -39,10 +41,15 @@ class RankingKeeper:
     """Keeps one study's rankings, at a bounded cost."""
 
     def __init__(
-        self, study_id: int, rungs: tuple[int, ...], clock: Callable[[], float] = time.monotonic
+        self,
+        study_id: int,
+        rungs: tuple[int, ...],
+        clock: Callable[[], float] = time.monotonic,
+        goal: Goal = _MEAN,
     ) -> None:
         self._study = study_id
         self._rungs = rungs
+        self._goal = goal
         self._clock = clock
         self._took_s = 0.0
         self._ended_s = -float("inf")
@@ -60,25 +67,29 @@ class RankingKeeper:
         began = self._clock()
         if not whole and not self.is_due():
             if began >= self._news_due_s:
-                rank_changed(connection, self._study, self._rungs, self._sample)
+                rank_changed(
+                    connection, self._study, self._rungs, self._sample, self._goal
+                )
                 ended = self._clock()
                 self._news_due_s = ended + (ended - began) / _NEWS_SHARE
             return
-        self._sample = refresh_rankings(connection, self._study, self._rungs)
+        self._sample = refresh_rankings(connection, self._study, self._rungs, self._goal)
         self._ended_s = self._clock()
         self._took_s = self._ended_s - began
         self._is_behind = False
 
 
-def refresh_rankings(connection: Connection, study_id: int, rungs: tuple[int, ...]) -> Sample:
-    """Rank all candidates of a study together; return a sample of them."""
+def refresh_rankings(
+    connection: Connection, study_id: int, rungs: tuple[int, ...], goal: Goal = _MEAN
+) -> Sample:
+    """Rank all candidates of a study together by its goal; return a sample of them."""
     scored = _scored(connection, study_id, rungs, None)
     by_rung = _by_rung(scored.values())
     places = {
         (measure, one.candidate): one
         for (measure, _), results in by_rung.items()
         for part in _parts(results)
-        for one in rank(part)
+        for one in rank(part, goal)
     }
     measures = {measure for measure, _ in by_rung}
     rows = list(_rows(scored.values(), places, measures))
@@ -87,7 +98,11 @@ def refresh_rankings(connection: Connection, study_id: int, rungs: tuple[int, ..
 
 
 def rank_changed(
-    connection: Connection, study_id: int, rungs: tuple[int, ...], sample: Sample
+    connection: Connection,
+    study_id: int,
+    rungs: tuple[int, ...],
+    sample: Sample,
+    goal: Goal = _MEAN,
 ) -> None:
     """Rank the candidates of which something came in, among a sample of the others."""
     changed = ranks.stale_candidates(connection, study_id)
@@ -99,7 +114,7 @@ def rank_changed(
     places: dict[tuple[str, int], Ranked] = {}
     for rung, results in by_rung.items():
         others = [one for one in sample.get(rung, ()) if one.candidate not in news]
-        ranked = rank([*others, *results])
+        ranked = rank([*others, *results], goal)
         places |= {(rung[0], one.candidate): one for one in ranked if one.candidate in news}
     measures = {measure for measure, _ in (*sample, *by_rung)}
     rows = list(_rows(scored.values(), places, measures))
@@ -179,6 +194,8 @@ def _row(one: _Scored, measure: str, place: Ranked | None) -> dict[str, Any]:
         "score": place.mean if place else None,
         "score_low": place.low if place else None,
         "score_high": place.high if place else None,
+        "best": place.best if place else None,
+        "failure_rate": place.failure_rate if place else None,
         "trials": one.trials,
         "failed": one.failed,
         "at_s": one.at_s,

@@ -82,7 +82,7 @@ def _restore(ledger: Ledger, folder: Path, study: dict[str, Any], spec: StudySpe
         events = [*_archived(folder), *read_inbox(folder / "inbox")]
         intake.take_in(connection, study_id, events)
         _settle(connection, study_id, folder)
-        refresh_rankings(connection, study_id, spec.search.rungs)
+        refresh_rankings(connection, study_id, spec.search.rungs, spec.search.goal)
         if connection.dialect.name == "postgresql":
             _move_sequences(connection)
     ledger.release(lease)

@@ -133,6 +133,8 @@ def _described(rank: ColumnElement[int]) -> Select[*tuple[Any, ...]]:
             RankingRow.score,
             RankingRow.score_low,
             RankingRow.score_high,
+            RankingRow.best,
+            RankingRow.failure_rate,
             RankingRow.trials,
             RankingRow.failed,
             RankingRow.at_s,

@@ -347,11 +347,15 @@ class RankingRow(Base):
     step: Mapped[int]
     """The rung that its score is of; 0 without a score."""
     value: Mapped[float | None]
-    """What it is ranked by: the expected score, failures counted."""
+    """What it is ranked by, failures counted: the goal's, expected score or best of several."""
     score: Mapped[float | None]
     """Expected score of a training that does not fail."""
     score_low: Mapped[float | None]
     score_high: Mapped[float | None]
+    best: Mapped[float | None]
+    """Probability that it is the best of those that it was ranked among."""
+    failure_rate: Mapped[float | None]
+    """Expected share of its trainings that fail."""
     trials: Mapped[int]
     failed: Mapped[int]
     at_s: Mapped[float | None]

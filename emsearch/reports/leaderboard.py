@@ -75,6 +75,10 @@ class Entry:
     score_low: float | None
     """Between this and `score_high` its true mean lies with 90 % probability."""
     score_high: float | None
+    best_chance: float | None
+    """Probability that its mean, failures counted, is the highest of those ranked with it."""
+    failure_rate: float | None
+    """Expected share of its trainings that fail: few seeds are drawn towards all candidates'."""
     score_name: str
     updated: str
     """When its latest result was made, in UTC; empty without one."""
@@ -182,6 +186,8 @@ def _entry(row: AnyRow, study: str, score_name: str) -> Entry:
         score=row.score,
         score_low=row.score_low,
         score_high=row.score_high,
+        best_chance=row.best,
+        failure_rate=row.failure_rate,
         score_name=score_name,
         updated=utc(row.at_s),
     )

@@ -45,6 +45,10 @@ MOST_POINTS = 500
 MOST_FAILURES = 40
 """Failed trials listed with their reason."""
 
+_GOALS = {
+    "best_networks": "the expected best of four further trainings",
+    "reliable_architecture": "the expectation of a further training",
+}
 _LIBRARIES = ("torch", "numpy", "zarr", "optuna", "sqlalchemy")
 
 
@@ -61,6 +65,8 @@ class Page:
     splits: tuple[SplitTable, ...]
     ensemble: Standing | None
     board: Board
+    ranked_by: str
+    """What candidates are ranked by, in words: the study's goal."""
     curves: Chart | None
     scatter: Chart | None
     tuned: tuple[TunedTable, ...]
@@ -105,6 +111,7 @@ def read_page(connection: Connection, folder: Path) -> Page:
         splits=split_tables(found),
         ensemble=find_kind(found, "ensemble"),
         board=read_board(connection, study.id, shown, classes),
+        ranked_by=_GOALS[study.spec["search"].get("goal", "reliable_architecture")],
         curves=learning_curves(connection, study.id, drawn),
         scatter=scores_by_size(entries),
         tuned=tuned_tables(connection, study.id),

@@ -183,6 +183,7 @@ CREATE TABLE orders (
 	kind VARCHAR NOT NULL, 
 	trial_id INTEGER, 
 	until_step INTEGER, 
+	part_of INTEGER, 
 	task JSON, 
 	state VARCHAR NOT NULL, 
 	expected_s DOUBLE NOT NULL, 
@@ -193,11 +194,12 @@ CREATE TABLE orders (
 	detail VARCHAR NOT NULL, 
 	PRIMARY KEY (id), 
 	FOREIGN KEY(study_id) REFERENCES studies (id), 
-	FOREIGN KEY(trial_id) REFERENCES trials (id)
+	FOREIGN KEY(trial_id) REFERENCES trials (id), 
+	FOREIGN KEY(part_of) REFERENCES orders (id)
 );
-INSERT INTO "orders" VALUES(1,1,'train',1,40,NULL,'running',1.0,0.0,1.0,NULL,'','');
-INSERT INTO "orders" VALUES(2,1,'train',2,40,NULL,'running',1.0,0.0,1.0,NULL,'','');
-INSERT INTO "orders" VALUES(3,1,'train',3,40,NULL,'running',1.0,0.0,1.0,NULL,'','');
+INSERT INTO "orders" VALUES(1,1,'train',1,40,NULL,NULL,'running',1.0,0.0,1.0,NULL,'','');
+INSERT INTO "orders" VALUES(2,1,'train',2,40,NULL,NULL,'running',1.0,0.0,1.0,NULL,'','');
+INSERT INTO "orders" VALUES(3,1,'train',3,40,NULL,NULL,'running',1.0,0.0,1.0,NULL,'','');
 CREATE TABLE rankings (
 	candidate_id INTEGER NOT NULL, 
 	measure VARCHAR NOT NULL, 
@@ -208,6 +210,8 @@ CREATE TABLE rankings (
 	score DOUBLE, 
 	score_low DOUBLE, 
 	score_high DOUBLE, 
+	best DOUBLE, 
+	failure_rate DOUBLE, 
 	trials INTEGER NOT NULL, 
 	failed INTEGER NOT NULL, 
 	at_s DOUBLE, 
@@ -215,21 +219,21 @@ CREATE TABLE rankings (
 	FOREIGN KEY(candidate_id) REFERENCES candidates (id), 
 	FOREIGN KEY(study_id) REFERENCES studies (id)
 );
-INSERT INTO "rankings" VALUES(1,'iou_1',1,0,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,1,0,1790000002.0);
-INSERT INTO "rankings" VALUES(1,'mean_iou',1,0,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,1,0,1790000002.0);
-INSERT INTO "rankings" VALUES(1,'mean_iou_foreground',1,0,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,1,0,1790000002.0);
-INSERT INTO "rankings" VALUES(1,'iou_0',1,0,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,1,0,1790000002.0);
-INSERT INTO "rankings" VALUES(1,'accuracy',1,0,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,1,0,1790000002.0);
-INSERT INTO "rankings" VALUES(2,'iou_1',1,-1,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,1,0,1790000002.0);
-INSERT INTO "rankings" VALUES(2,'mean_iou',1,-1,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,1,0,1790000002.0);
-INSERT INTO "rankings" VALUES(2,'mean_iou_foreground',1,-1,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,1,0,1790000002.0);
-INSERT INTO "rankings" VALUES(2,'iou_0',1,-1,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,1,0,1790000002.0);
-INSERT INTO "rankings" VALUES(2,'accuracy',1,-1,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,1,0,1790000002.0);
-INSERT INTO "rankings" VALUES(3,'iou_1',1,-2,40,5.79263084244965420488e-01,6.01251718522354372531e-01,0.443591241372696,7.58912195672012734881e-01,1,0,1790000002.0);
-INSERT INTO "rankings" VALUES(3,'mean_iou',1,-2,40,5.79263084244965420488e-01,6.01251718522354372531e-01,0.443591241372696,7.58912195672012734881e-01,1,0,1790000002.0);
-INSERT INTO "rankings" VALUES(3,'mean_iou_foreground',1,-2,40,5.79263084244965420488e-01,6.01251718522354372531e-01,0.443591241372696,7.58912195672012734881e-01,1,0,1790000002.0);
-INSERT INTO "rankings" VALUES(3,'iou_0',1,-2,40,5.79263084244965420488e-01,6.01251718522354372531e-01,0.443591241372696,7.58912195672012734881e-01,1,0,1790000002.0);
-INSERT INTO "rankings" VALUES(3,'accuracy',1,-2,40,5.79263084244965420488e-01,6.01251718522354372531e-01,0.443591241372696,7.58912195672012734881e-01,1,0,1790000002.0);
+INSERT INTO "rankings" VALUES(1,'accuracy',1,0,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,2.19156719519940396123e-01,3.65714285714285741724e-02,1,0,1790000002.0);
+INSERT INTO "rankings" VALUES(1,'iou_0',1,0,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,2.19156719519940396123e-01,3.65714285714285741724e-02,1,0,1790000002.0);
+INSERT INTO "rankings" VALUES(1,'mean_iou',1,0,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,2.19156719519940396123e-01,3.65714285714285741724e-02,1,0,1790000002.0);
+INSERT INTO "rankings" VALUES(1,'iou_1',1,0,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,2.19156719519940396123e-01,3.65714285714285741724e-02,1,0,1790000002.0);
+INSERT INTO "rankings" VALUES(1,'mean_iou_foreground',1,0,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,2.19156719519940396123e-01,3.65714285714285741724e-02,1,0,1790000002.0);
+INSERT INTO "rankings" VALUES(2,'accuracy',1,-1,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,2.19156719519940396123e-01,3.65714285714285741724e-02,1,0,1790000002.0);
+INSERT INTO "rankings" VALUES(2,'iou_0',1,-1,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,2.19156719519940396123e-01,3.65714285714285741724e-02,1,0,1790000002.0);
+INSERT INTO "rankings" VALUES(2,'mean_iou',1,-1,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,2.19156719519940396123e-01,3.65714285714285741724e-02,1,0,1790000002.0);
+INSERT INTO "rankings" VALUES(2,'iou_1',1,-1,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,2.19156719519940396123e-01,3.65714285714285741724e-02,1,0,1790000002.0);
+INSERT INTO "rankings" VALUES(2,'mean_iou_foreground',1,-1,40,5.29282743591802939953e-01,5.49374140738822736018e-01,3.91713663589164373668e-01,7.07034617888481098368e-01,2.19156719519940396123e-01,3.65714285714285741724e-02,1,0,1790000002.0);
+INSERT INTO "rankings" VALUES(3,'accuracy',1,-2,40,5.79263084244965420488e-01,6.01251718522354372531e-01,0.443591241372696,7.58912195672012734881e-01,5.61686560960119152241e-01,3.65714285714285741724e-02,1,0,1790000002.0);
+INSERT INTO "rankings" VALUES(3,'iou_0',1,-2,40,5.79263084244965420488e-01,6.01251718522354372531e-01,0.443591241372696,7.58912195672012734881e-01,5.61686560960119152241e-01,3.65714285714285741724e-02,1,0,1790000002.0);
+INSERT INTO "rankings" VALUES(3,'mean_iou',1,-2,40,5.79263084244965420488e-01,6.01251718522354372531e-01,0.443591241372696,7.58912195672012734881e-01,5.61686560960119152241e-01,3.65714285714285741724e-02,1,0,1790000002.0);
+INSERT INTO "rankings" VALUES(3,'iou_1',1,-2,40,5.79263084244965420488e-01,6.01251718522354372531e-01,0.443591241372696,7.58912195672012734881e-01,5.61686560960119152241e-01,3.65714285714285741724e-02,1,0,1790000002.0);
+INSERT INTO "rankings" VALUES(3,'mean_iou_foreground',1,-2,40,5.79263084244965420488e-01,6.01251718522354372531e-01,0.443591241372696,7.58912195672012734881e-01,5.61686560960119152241e-01,3.65714285714285741724e-02,1,0,1790000002.0);
 CREATE TABLE studies (
 	id INTEGER NOT NULL, 
 	name VARCHAR NOT NULL, 
@@ -254,7 +258,7 @@ CREATE TABLE studies (
 	PRIMARY KEY (id), 
 	UNIQUE (name)
 );
-INSERT INTO "studies" VALUES(1,'kept','',7,'{"study": {"name": "kept", "seed": 7, "database": ""}, "dataset": {"classes": ["background", "membrane"], "voxel_nm": [40.0, 10.0, 10.0], "volumes": [{"name": "", "image": "image.npy", "labels": "labels.npy", "train": "0:4", "validation": "4:6", "test": "6:8", "voxel_nm": null, "ignore_label": null, "annotated": []}], "ignore_label": null, "palette": []}, "space": {"families": ["encoder_decoder_2d"], "max_parameters": 60000, "max_memory_gb": 12.0, "max_step_s": null, "gflops": 10000.0, "gbytes_s": 300.0, "ranges": {}}, "training": {"batch_size": 2, "patch_zyx": [1, 64, 64], "optimizer": "adamw", "learning_rate": 0.001, "weight_decay": 0.01, "momentum": 0.9, "schedule": "late", "warmup": 0.05, "decay": 0.3, "gradient_clip": 5.0, "ema_decay": 0.99, "dice_weight": 0.5, "focal": 0.0, "miss_weight": 0.5, "weighting": "classes", "class_balance": 0.0, "weight_floor": 0.01, "edge_weight": 0.882, "edge_sigma_vx": 6.0, "deep_supervision": 0.0, "augmentation": 1.0, "policy": {}, "budget": "steps", "evaluations": 4, "checkpoint_every_s": 300.0, "keep_plateau": false, "compile": false, "device": "auto"}, "search": {"candidates": 6, "repeats": 2, "rungs": [10, 20, 40], "keep": 0.5, "policy": "halving", "goal": "best_networks", "trials": null, "gpu_hours": null, "wall_hours": null, "finalists": 3}, "tune": {"survivors": 2, "trials": 3, "batch": 2}, "ensemble": {"size": 3, "pool": 16, "methods": ["top_k", "greedy", "diverse"], "combine": ["mean", "majority"]}, "cluster": {"executor": "local", "profile": "generic", "sbatch": {}, "sbatch_cpu": {}, "max_jobs": 2, "threads": 1, "min_job_s": 0.0}}',NULL,'0.1.0','searching',1790000000.0,NULL,'',0,0.0,'','','',1.79553695810919618607e+09,1.79553695813032245637e+09,1.79553695850289773937e+09,1);
+INSERT INTO "studies" VALUES(1,'kept','',7,'{"study": {"name": "kept", "seed": 7, "database": ""}, "dataset": {"classes": ["background", "membrane"], "voxel_nm": [40.0, 10.0, 10.0], "volumes": [{"name": "", "image": "image.npy", "labels": "labels.npy", "train": "0:4", "validation": "4:6", "test": "6:8", "voxel_nm": null, "ignore_label": null, "annotated": []}], "ignore_label": null, "palette": []}, "space": {"families": ["encoder_decoder_2d"], "max_parameters": 60000, "max_memory_gb": 12.0, "max_step_s": null, "gflops": 10000.0, "gbytes_s": 300.0, "ranges": {}}, "training": {"batch_size": 2, "patch_zyx": [1, 64, 64], "optimizer": "adamw", "learning_rate": 0.001, "weight_decay": 0.01, "momentum": 0.9, "schedule": "late", "warmup": 0.05, "decay": 0.3, "gradient_clip": 5.0, "ema_decay": 0.99, "dice_weight": 0.5, "focal": 0.0, "miss_weight": 0.5, "weighting": "classes", "class_balance": 0.0, "weight_floor": 0.01, "edge_weight": 0.882, "edge_sigma_vx": 6.0, "deep_supervision": 0.0, "augmentation": 1.0, "policy": {}, "budget": "steps", "evaluations": 4, "checkpoint_every_s": 300.0, "keep_plateau": false, "compile": false, "device": "auto"}, "search": {"candidates": 6, "repeats": 2, "rungs": [10, 20, 40], "keep": 0.5, "policy": "halving", "goal": "best_networks", "trials": null, "gpu_hours": null, "wall_hours": null, "finalists": 3}, "tune": {"survivors": 2, "trials": 3, "batch": 2, "engine": "optuna", "at_once": null}, "ensemble": {"size": 3, "pool": 16, "methods": ["top_k", "greedy", "diverse"], "combine": ["mean", "majority"]}, "cluster": {"executor": "local", "profile": "generic", "sbatch": {}, "sbatch_cpu": {}, "max_jobs": 2, "threads": 1, "min_job_s": 0.0}}',NULL,'0.1.0','searching',1790000000.0,NULL,'',0,0.0,'','','',1.7955474671524503231e+09,1.79554746716168379784e+09,1.79554746727823686595e+09,1);
 CREATE TABLE trees (
 	study_id INTEGER NOT NULL, 
 	digest VARCHAR NOT NULL, 
@@ -293,18 +297,19 @@ INSERT INTO "trials" VALUES(1,1,1,0,0,'running',40,40,NULL,NULL,NULL,'',2.5);
 INSERT INTO "trials" VALUES(2,1,2,0,1,'running',40,40,NULL,NULL,NULL,'',2.5);
 INSERT INTO "trials" VALUES(3,1,3,0,2,'running',40,40,NULL,NULL,NULL,'',2.5);
 CREATE INDEX ix_jobs_ended_s ON jobs (ended_s);
-CREATE INDEX candidates_by_staleness ON candidates (study_id, is_stale);
 CREATE INDEX candidates_by_draw ON candidates (study_id, draw);
-CREATE INDEX ix_trials_candidate_id ON trials (candidate_id);
+CREATE INDEX candidates_by_staleness ON candidates (study_id, is_stale);
 CREATE INDEX trials_by_state ON trials (study_id, state, until_step);
+CREATE INDEX ix_trials_candidate_id ON trials (candidate_id);
 CREATE INDEX rankings_by_place ON rankings (study_id, measure, step, value, precedence);
 CREATE INDEX orders_by_kind ON orders (study_id, kind);
+CREATE INDEX ix_orders_part_of ON orders (part_of);
 CREATE INDEX ix_orders_trial_id ON orders (trial_id);
 CREATE INDEX orders_by_state ON orders (study_id, state, expected_s);
 CREATE INDEX ix_evaluations_trial_id ON evaluations (trial_id);
+CREATE INDEX ix_attempts_order_id ON attempts (order_id);
+CREATE INDEX attempts_by_cause ON attempts (cause, node);
 CREATE INDEX attempts_unsettled ON attempts (settled, state);
 CREATE INDEX ix_attempts_job_id ON attempts (job_id);
 CREATE INDEX ix_attempts_ended_s ON attempts (ended_s);
-CREATE INDEX attempts_by_cause ON attempts (cause, node);
-CREATE INDEX ix_attempts_order_id ON attempts (order_id);
 COMMIT;

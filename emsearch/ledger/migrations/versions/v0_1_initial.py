@@ -138,6 +138,8 @@ def upgrade() -> None:
     sa.Column('score', sa.Double(), nullable=True),
     sa.Column('score_low', sa.Double(), nullable=True),
     sa.Column('score_high', sa.Double(), nullable=True),
+    sa.Column('best', sa.Double(), nullable=True),
+    sa.Column('failure_rate', sa.Double(), nullable=True),
     sa.Column('trials', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('failed', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('at_s', sa.Double(), nullable=True),
