@@ -67,9 +67,7 @@ class RankingKeeper:
         began = self._clock()
         if not whole and not self.is_due():
             if began >= self._news_due_s:
-                rank_changed(
-                    connection, self._study, self._rungs, self._sample, self._goal
-                )
+                rank_changed(connection, self._study, self._rungs, self._sample, self._goal)
                 ended = self._clock()
                 self._news_due_s = ended + (ended - began) / _NEWS_SHARE
             return

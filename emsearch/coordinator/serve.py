@@ -62,9 +62,7 @@ class Coordinator:
         self._actor = Actor(ledger, lease, executor, folder, spec)
         self._actor.tidy()
         self._keeper = Keeper(ledger, lease, folder)
-        self._rankings = RankingKeeper(
-            lease.study_id, self._plan.rungs, goal=self._plan.goal
-        )
+        self._rankings = RankingKeeper(lease.study_id, self._plan.rungs, goal=self._plan.goal)
         self._renewed_s = 0.0
         self._known: dict[TaskName, str] = {}
         self._stage = Stage.IMPORTING

@@ -4,20 +4,23 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from emsearch.ledger import listings
+from emsearch.ledger import listings, times
 from emsearch.ledger.rows import AnyRow
 from emsearch.records.candidate import Origin
 from emsearch.reports.cards import TrialCard
 from emsearch.reports.figures import Chart, Point, Series, curves, scatter, short
 from emsearch.reports.leaderboard import Entry
 
-__all__ = ["learning_curves", "pareto", "scores_by_size", "trial_curve"]
+__all__ = ["learning_curves", "pareto", "scores_by_size", "scores_by_time", "trial_curve"]
 
 
 def learning_curves(
-    connection: Connection, study_id: int, candidates: Sequence[int]
+    connection: Connection, study_id: int, candidates: Sequence[int], rungs: Sequence[int] = ()
 ) -> Chart | None:
-    """Return the curves of the trials of these candidates, None where none was scored."""
+    """Return the curves of the trials of these candidates, None where none was scored.
+
+    At each rung stands how many of all trials were compared there.
+    """
     by_trial: dict[int, list[AnyRow]] = {}
     for row in listings.curves_of(connection, study_id, candidates):
         by_trial.setdefault(row.trial, []).append(row)
@@ -33,7 +36,10 @@ def learning_curves(
         for trial, rows in by_trial.items()
     ]
     series.sort(key=lambda one: one.kind == Origin.BASELINE)  # drawn last, it lies on top
-    return curves(series, "Mean IoU on validation of each trial over its training steps")
+    counts = times.trials_at(connection, study_id, rungs)
+    marks = [(float(rung), f"{counts[rung]} trials") for rung in rungs if rung in counts]
+    label = "Mean IoU on validation of each trial over its training steps, with the rungs"
+    return curves(series, label, rungs=marks)
 
 
 def trial_curve(card: TrialCard) -> Chart | None:
@@ -58,22 +64,40 @@ def pareto(points: Sequence[Point]) -> tuple[tuple[float, float], ...]:
 def scores_by_size(entries: Sequence[Entry]) -> Chart | None:
     """Return the entries' scores against their parameters, None where none was scored."""
     points = [
-        Point(
-            x=float(entry.parameters),
-            y=entry.score,
-            low=entry.score_low,
-            high=entry.score_high,
-            kind=entry.origin,
-            title=f"candidate {entry.candidate}: {entry.score:.3f}, "
-            f"{short(entry.parameters)} parameters, step {entry.step}",
-        )
+        _point(entry, float(entry.parameters), f"{short(entry.parameters)} parameters")
         for entry in entries
         if entry.score is not None
     ]
+    return _front(points, "parameters")
+
+
+def scores_by_time(connection: Connection, study_id: int, entries: Sequence[Entry]) -> Chart | None:
+    """Return the entries' scores against the seconds that training took to them."""
+    took_s = times.seconds_to(connection, study_id)
+    points = [
+        _point(entry, seconds, f"{seconds:.3g} s")
+        for entry in entries
+        if entry.score is not None
+        and (seconds := took_s.get((entry.candidate, entry.step), 0.0)) > 0
+    ]
+    return _front(points, "seconds of training")
+
+
+def _point(entry: Entry, x: float, cost: str) -> Point:
+    assert entry.score is not None  # noqa: S101 - only such entries are drawn
+    return Point(
+        x=x,
+        y=entry.score,
+        low=entry.score_low,
+        high=entry.score_high,
+        kind=entry.origin,
+        title=f"candidate {entry.candidate}: {entry.score:.3f}, {cost}, step {entry.step}",
+    )
+
+
+def _front(points: list[Point], x_label: str) -> Chart | None:
     if not points:
         return None
     points.sort(key=lambda one: one.kind == Origin.BASELINE)
-    label = "Score of each candidate with its interval against its parameters, with the front"
-    return scatter(
-        points, "parameters", "score (mean IoU, validation)", label, front=pareto(points)
-    )
+    label = f"Score of each candidate with its interval against {x_label}, with the front"
+    return scatter(points, x_label, "score (mean IoU, validation)", label, front=pareto(points))

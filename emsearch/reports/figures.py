@@ -91,6 +91,8 @@ class Chart:
     marks: tuple[Mark, ...] = ()
     front: str = ""
     """The points of a polyline along the best marks; empty for none."""
+    rungs: tuple[Tick, ...] = ()
+    """Places along x that stand out, each with what is written over it."""
     width: float = WIDTH
     height: float = HEIGHT
     left: float = LEFT
@@ -102,8 +104,17 @@ class Chart:
 Scale = Callable[[float], float]
 
 
-def curves(series: Sequence[Series], label: str) -> Chart:
-    """Return a chart of scores over training steps; at least one point is wanted."""
+def curves(
+    series: Sequence[Series],
+    label: str,
+    x_label: str = "training steps",
+    y_label: str = "mean IoU, validation",
+    rungs: Sequence[tuple[float, str]] = (),
+) -> Chart:
+    """Return a chart of scores over training steps, or what `x_label` says.
+
+    At least one point is wanted. `rungs` are places along x that stand out, and what they are.
+    """
     steps = [x for one in series for x, _ in one.points]
     scores = [y for one in series for _, y in one.points]
     x_ticks, place_x = _linear(0, max(steps), LEFT, WIDTH - RIGHT)
@@ -120,11 +131,12 @@ def curves(series: Sequence[Series], label: str) -> Chart:
     )
     return Chart(
         label=label,
-        x_label="training steps",
-        y_label="mean IoU, validation",
+        x_label=x_label,
+        y_label=y_label,
         x_ticks=x_ticks,
         y_ticks=y_ticks,
         lines=lines,
+        rungs=tuple(Tick(at=place_x(x), text=text) for x, text in rungs),
     )
 
 

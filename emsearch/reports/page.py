@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from emsearch.ledger import queries
 from emsearch.records.trial import TrialState
 from emsearch.reports.board import Board, read_board
-from emsearch.reports.charts import learning_curves, scores_by_size
+from emsearch.reports.charts import learning_curves, scores_by_size, scores_by_time
 from emsearch.reports.endings import (
     CauseLine,
     FailedTrial,
@@ -19,8 +19,10 @@ from emsearch.reports.endings import (
     redrawn,
 )
 from emsearch.reports.figures import Chart
+from emsearch.reports.influence import Influences, influences
 from emsearch.reports.leaderboard import Entry, leaderboard
 from emsearch.reports.pictures import Picture, class_colours, drawing, overlays
+from emsearch.reports.progress import Progress, read_progress
 from emsearch.reports.standings import (
     SplitTable,
     Standing,
@@ -69,6 +71,9 @@ class Page:
     """What candidates are ranked by, in words: the study's goal."""
     curves: Chart | None
     scatter: Chart | None
+    by_time: Chart | None
+    progress: Progress | None
+    influences: Influences | None
     tuned: tuple[TunedTable, ...]
     causes: tuple[CauseLine, ...]
     failures: tuple[FailedTrial, ...]
@@ -98,9 +103,7 @@ def read_page(connection: Connection, folder: Path) -> Page:
     winner = _winner(entries, found)
     tree = _tree(connection, study.id, winner)
     shown = [one for place, one in enumerate(entries) if place < MOST_ROWS or one.baseline]
-    drawn = [one.candidate for one in entries[:MOST_CURVES]] + [
-        one.candidate for one in entries if one.baseline
-    ]
+    rungs = study.spec["search"]["rungs"]
     return Page(
         status=status(connection, study.id),
         seed=study.seed,
@@ -112,8 +115,11 @@ def read_page(connection: Connection, folder: Path) -> Page:
         ensemble=find_kind(found, "ensemble"),
         board=read_board(connection, study.id, shown, classes),
         ranked_by=_GOALS[study.spec["search"].get("goal", "reliable_architecture")],
-        curves=learning_curves(connection, study.id, drawn),
+        curves=learning_curves(connection, study.id, _drawn(entries), rungs),
         scatter=scores_by_size(entries),
+        by_time=scores_by_time(connection, study.id, entries),
+        progress=read_progress(connection, study.id, rungs[-1]),
+        influences=influences(connection, study.id, rungs[0]),
         tuned=tuned_tables(connection, study.id),
         causes=cause_lines(connection, study.id),
         failures=failed_trials(failed[:MOST_FAILURES]),
@@ -127,6 +133,16 @@ def read_page(connection: Connection, folder: Path) -> Page:
         study_file=_text(folder / "study.toml"),
         versions=_versions(study.version),
     )
+
+
+def _drawn(entries: Sequence[Entry]) -> list[int]:
+    """Return whose learning curves are drawn: the best of those that came to each rung, as many."""
+    steps = sorted({entry.step for entry in entries if entry.step})
+    own = [one for one in entries if not one.baseline]
+    at_each = MOST_CURVES // max(len(steps), 1)
+    best = [[one for one in own if one.step == step][:at_each] for step in steps]
+    baseline = [one for one in entries if one.baseline]
+    return [one.candidate for some in (*best, baseline) for one in some]
 
 
 def _winner(entries: Sequence[Entry], found: Sequence[Standing]) -> Entry | None:
