@@ -1,12 +1,12 @@
 """Reading a view from the ledger, at one moment."""
 
 import re
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from emsearch.coordinator.history import History, trial_view
 from emsearch.coordinator.view import (
     ALIKE,
     Ended,
@@ -45,13 +45,18 @@ class Outside:
     is_inbox_full: bool = False
 
 
-def read_view(connection: Connection, plan: Plan, outside: Outside) -> View:
-    """Return the view of the ledger's study."""
+def read_view(
+    connection: Connection, plan: Plan, outside: Outside, history: History | None = None
+) -> View:
+    """Return the view of the ledger's study; `history` knows its trials from before."""
     study = queries.study(connection)
     stage = Stage(study.stage)
     live = _live(connection, study.id, plan)
     is_compared = stage == Stage.SEARCHING and not live
-    history, spent_s = _history(connection, study.id, plan, stage, live)
+    trials: tuple[TrialView, ...] = ()
+    spent_s = 0.0
+    if _is_slot_free(plan, stage, live):
+        trials, spent_s = (history or History()).read(connection, study.id, plan.rungs, live)
     return View(
         now_s=outside.now_s,
         stage=stage,
@@ -70,7 +75,7 @@ def read_view(connection: Connection, plan: Plan, outside: Outside) -> View:
         candidates_drawn=queries.last_draw(connection, study.id)[0],
         live=live,
         completed=_completed(connection, study.id) if is_compared else (),
-        history=history,
+        history=trials,
         spent_s=spent_s,
         begun_s=study.created_s,
         tunings=_tunings(connection, study.id, plan) if stage == Stage.TUNING else (),
@@ -199,49 +204,19 @@ def _states(connection: Connection, study_id: int, kind: str) -> tuple[OrderStat
 
 def _completed(connection: Connection, study_id: int) -> tuple[TrialView, ...]:
     rows = queries.trials_of(connection, study_id, TrialState.COMPLETED)
-    return tuple(_trial(row) for row in rows if row.origin != Origin.TUNED)
+    return tuple(trial_view(row) for row in rows if row.origin != Origin.TUNED)
 
 
 def _live(connection: Connection, study_id: int, plan: Plan) -> tuple[TrialView, ...]:
     read = queries.lowest_trials if plan.policy == "halving" else queries.live_trials
-    return tuple(_trial(row) for row in read(connection, study_id))
+    return tuple(trial_view(row) for row in read(connection, study_id))
 
 
-def _history(
-    connection: Connection,
-    study_id: int,
-    plan: Plan,
-    stage: Stage,
-    live: Sequence[TrialView],
-) -> tuple[tuple[TrialView, ...], float]:
-    """Return all trials of an asynchronous search and their seconds; none where no slot is free."""
+def _is_slot_free(plan: Plan, stage: Stage, live: Sequence[TrialView]) -> bool:
+    """Return whether an asynchronous search has a slot to give away."""
     in_hand = sum(trial.state != TrialState.PAUSED for trial in live)
-    if plan.policy == "halving" or stage != Stage.SEARCHING or in_hand >= plan.max_jobs:
-        return (), 0.0
-    scores: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    for row in queries.evaluations_at(connection, study_id, plan.rungs):
-        scores[row.trial].append((row.step, row.mean_iou))
-    rows = [row for row in queries.trials_of(connection, study_id) if row.origin != Origin.TUNED]
-    trials = tuple(
-        replace(
-            _trial(row),
-            cause=Cause(row.cause) if row.cause else None,
-            scores=tuple(scores[row.id]),
-        )
-        for row in rows
-    )
-    return trials, sum(row.train_s for row in rows)
-
-
-def _trial(row: AnyRow) -> TrialView:
-    return TrialView(
-        number=row.id,
-        candidate=row.candidate,
-        is_baseline=row.origin == Origin.BASELINE,
-        state=TrialState(row.state),
-        until_step=row.until_step,
-        score=row.score,
-    )
+    is_asynchronous = plan.policy != "halving" and stage == Stage.SEARCHING
+    return is_asynchronous and in_hand < plan.max_jobs
 
 
 def _tunings(connection: Connection, study_id: int, plan: Plan) -> tuple[Tuning, ...]:

@@ -16,6 +16,7 @@ from emsearch.coordinator.actions import Advance
 from emsearch.coordinator.commands import obey, read_commands
 from emsearch.coordinator.decide import decide
 from emsearch.coordinator.folder import check_version
+from emsearch.coordinator.history import History
 from emsearch.coordinator.inbox import MOST_EVENTS, clear, read_inbox
 from emsearch.coordinator.keeping import Keeper
 from emsearch.coordinator.patience import Patience
@@ -63,6 +64,7 @@ class Coordinator:
         self._actor.tidy()
         self._keeper = Keeper(ledger, lease, folder)
         self._rankings = RankingKeeper(lease.study_id, self._plan.rungs, goal=self._plan.goal)
+        self._history = History()
         self._renewed_s = 0.0
         self._known: dict[TaskName, str] = {}
         self._stage = Stage.IMPORTING
@@ -119,7 +121,7 @@ class Coordinator:
             now_s=time.time(), reports=reports, window=window, is_inbox_full=is_inbox_full
         )
         with self._ledger.reading() as connection:
-            return read_view(connection, self._plan, outside)
+            return read_view(connection, self._plan, outside, self._history)
 
     def leave(self) -> None:
         """Ask all jobs to leave a checkpoint, wait for them, and take in what they say."""

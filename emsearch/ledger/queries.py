@@ -7,7 +7,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 from sqlalchemy.orm import aliased
 
 from emsearch.errors import NotFoundError
-from emsearch.ledger.rows import OF_ITS_TREE, AnyRow, Rows
+from emsearch.ledger.rows import OF_ITS_TREE, AnyRow, Rows, batches
 from emsearch.ledger.tables import (
     CandidateRow,
     CommandRow,
@@ -38,10 +38,13 @@ __all__ = [
     "member_trials",
     "orders_of_kind",
     "orders_with_facts",
+    "scores_of",
     "step_s",
     "studies",
     "study",
     "study_of",
+    "trials_after",
+    "trials_by_number",
     "trials_of",
     "tuned",
     "waiting_orders",
@@ -204,6 +207,29 @@ def trials_of(connection: Connection, study_id: int, *states: TrialState) -> Row
     if states:
         wanted.append(TrialRow.state.in_(states))
     return _trials(connection, *wanted)
+
+
+def trials_after(connection: Connection, study_id: int, number: int) -> Rows:
+    """Return the trials that came after one of that number."""
+    return _trials(connection, TrialRow.study_id == study_id, TrialRow.id > number)
+
+
+def trials_by_number(connection: Connection, numbers: Sequence[int]) -> list[AnyRow]:
+    """Return the trials of these numbers."""
+    return [row for some in batches(numbers) for row in _trials(connection, TrialRow.id.in_(some))]
+
+
+def scores_of(connection: Connection, trials: Sequence[int], steps: Sequence[int]) -> list[AnyRow]:
+    """Return trial_id, step, mean_iou of trials' evaluations at the given rungs, in order."""
+    return [
+        row
+        for some in batches(trials)
+        for row in connection.execute(
+            select(EvaluationRow.trial_id, EvaluationRow.step, EvaluationRow.mean_iou)
+            .where(EvaluationRow.trial_id.in_(some), EvaluationRow.step.in_(steps))
+            .order_by(EvaluationRow.trial_id, EvaluationRow.step)
+        )
+    ]
 
 
 def tuned(connection: Connection, study_id: int, parent: int) -> Rows:
