@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, cast, func, select
+from sqlalchemy import BigInteger, Connection, Select, case, cast, func, select
 
 from emsearch.errors import NotFoundError
 from emsearch.ledger.ranks import MEASURES
@@ -220,19 +220,17 @@ def trials_of(connection: Connection, candidate_id: int) -> Rows:
 def endings(connection: Connection, study_id: int) -> Rows:
     """Return cause, node, attempts, seconds, gpu_seconds: how often attempts ended so, and when.
 
-    Seconds are those that they ran together, on whatever GPUs their jobs held.
+    Seconds are those that they ran together, on whatever GPUs their jobs held. A tuning's own are
+    left out: its trainings have spent them.
     """
+    took_s = case((OrderRow.kind == "tune", 0.0), else_=AttemptRow.ended_s - AttemptRow.started_s)
     return connection.execute(
         select(
             AttemptRow.cause,
             AttemptRow.node,
             func.count().label("attempts"),
-            func.coalesce(func.sum(AttemptRow.ended_s - AttemptRow.started_s), 0.0).label(
-                "seconds"
-            ),
-            func.coalesce(
-                func.sum((AttemptRow.ended_s - AttemptRow.started_s) * JobRow.gpus), 0.0
-            ).label("gpu_seconds"),
+            func.coalesce(func.sum(took_s), 0.0).label("seconds"),
+            func.coalesce(func.sum(took_s * JobRow.gpus), 0.0).label("gpu_seconds"),
         )
         .join(OrderRow, OrderRow.id == AttemptRow.order_id)
         .join(JobRow, JobRow.id == AttemptRow.job_id)

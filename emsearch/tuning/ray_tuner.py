@@ -6,6 +6,7 @@ that is handed to Ray can be pickled.
 """
 
 import logging
+import os
 import shutil
 import signal
 import tempfile
@@ -33,7 +34,7 @@ from emsearch.tuning.thin_storage import SharedSpace, ThinStorage
 
 __all__ = ["run_with_ray"]
 
-_LONGEST_PATH = 40
+_LONGEST_PATH = 43
 """Letters of Ray's folder: below it lie sockets, whose paths may have 107."""
 _PATIENT = frozenset({signal.SIGTERM, signal.SIGUSR2})
 """Signals that are for the worker alone: it has the trainings leave their checkpoints."""
@@ -168,7 +169,8 @@ class _Endings(Callback):
 @contextmanager
 def _running(machine: Machine) -> Iterator[tuple[Path, float]]:
     """Run Ray on this node alone; yield a folder that ends with it, and how many GPUs there are."""
-    folder = Path(tempfile.mkdtemp(prefix="ray", dir=machine.scratch))
+    _sweep(machine.scratch)
+    folder = Path(tempfile.mkdtemp(prefix=f"ray{os.getpid()}-", dir=machine.scratch))
     if len(str(folder)) > _LONGEST_PATH:
         folder.rmdir()
         raise StateError(
@@ -198,3 +200,12 @@ def _running(machine: Machine) -> Iterator[tuple[Path, float]]:
         ray.shutdown()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _PATIENT)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(scratch: Path) -> None:
+    """Remove what jobs of ours left on this node that were killed."""
+    for path in scratch.glob("ray*-*"):
+        pid = path.name.removeprefix("ray").partition("-")[0]
+        is_ours = path.is_dir() and path.stat().st_uid == os.getuid()
+        if is_ours and pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(path, ignore_errors=True)

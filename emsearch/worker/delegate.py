@@ -9,7 +9,6 @@ knows by then, and the trials that are left.
 import importlib
 import json
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +40,7 @@ _LEAVE = "leave"
 """File in the order's attempt folder that has its parts leave; it says why."""
 _ORDER = "order.json"
 """File in a part's attempt folder: what it carries out, once its recipe is chosen."""
+_LONGEST_SCRATCH = 22
 _LAST = 999_999  # number of the event that is said in a part's place
 _LOOK_EVERY_S = 0.2
 _TOLD = "told"  # key under which Ray is handed what a part said of its last evaluation
@@ -88,12 +88,15 @@ def cores_of(environment: Mapping[str, str]) -> int:
 
 
 def scratch_of(environment: Mapping[str, str]) -> Path:
-    """Return the node-local folder that is there and has the shortest path: sockets lie in it."""
-    named = (environment.get(name, "") for name in ("EMSEARCH_SCRATCH", "TMPDIR"))
-    local = [Path(one) for one in named if one and Path(one).is_dir()]
-    if local and len(str(local[0])) <= 24:
-        return local[0]
-    return Path(tempfile.gettempdir() if not local else "/tmp")  # noqa: S108 - Ray's own folder in it has a name of its own
+    """Return the job's node-local folder; the system's where there is none, or its path is long.
+
+    Ray's sockets lie in it, whose paths may have 107 letters.
+    """
+    for name in ("EMSEARCH_SCRATCH", "TMPDIR"):
+        own = environment.get(name, "")
+        if own and len(own) <= _LONGEST_SCRATCH and Path(own).is_dir():
+            return Path(own)
+    return Path("/tmp")  # noqa: S108 - Ray's folder in it has a name of its own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

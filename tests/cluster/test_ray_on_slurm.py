@@ -22,6 +22,8 @@ max_jobs = 3
 min_job_s = 3.0
 [cluster.sbatch]
 partition = "quick"
+cpus-per-task = 2
+mem = "4G"
 """
 TEXT = (
     STUDY[: STUDY.index("[cluster]")].replace(

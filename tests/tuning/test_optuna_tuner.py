@@ -6,8 +6,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from pydantic import TypeAdapter
 
 from emsearch.records.candidate import Recipe, Schedule
-from emsearch.tuning.optuna_tuner import Tried, Tuner, ask
+from emsearch.tuning.optuna_tuner import Tried, Tuner, ask, known_study
 from emsearch.tuning.space import params_of, recipe_of, shapes_near, space_near
+from emsearch.tuning.thin_storage import SharedSpace, ThinStorage
 
 BASE = Recipe()
 SHAPES = shapes_near(BASE)
@@ -102,11 +103,11 @@ def test_a_recipe_that_the_space_does_not_hold_is_left_out() -> None:
     assert ask(BASE, [strange], 2, seed=1) == ask(BASE, [], 2, seed=1)
 
 
-def test_a_thousand_known_recipes_are_taken_in() -> None:
+def drawn(count: int) -> list[Tried]:
     space = space_near(BASE, SHAPES)
     rng = Random(0)
     tried = []
-    for _ in range(1000):
+    for _ in range(count):
         values = {}
         for name, one in space.items():
             if isinstance(one, CategoricalDistribution):
@@ -114,7 +115,38 @@ def test_a_thousand_known_recipes_are_taken_in() -> None:
             elif isinstance(one, FloatDistribution):
                 values[name] = rng.uniform(one.low, one.high)
         tried.append(Tried(recipe=recipe_of(BASE, values), score=rng.random()))
-    assert len(Tuner(BASE, tried, seed=1, shapes=SHAPES).ask(1)) == 1
+    return tried
+
+
+def test_of_many_known_recipes_samplers_see_the_best_and_a_part_of_the_others() -> None:
+    space, storage, tried = SharedSpace(space_near(BASE, SHAPES)), ThinStorage(), drawn(1600)
+    study = known_study(space, tried, storage)
+    assert storage.count() == 1600
+    shown = study.get_trials(deepcopy=False)
+    assert len(shown) <= 1000
+    assert [trial.number for trial in shown] == sorted(trial.number for trial in shown)
+    scores = sorted((one.score for one in tried if one.score is not None), reverse=True)
+    assert {trial.value for trial in shown} >= set(scores[:200])
+    assert sum(trial.value in set(scores[200:]) for trial in shown) > 600
+
+
+def test_a_tuner_of_many_recipes_that_was_told_equals_one_that_is_rebuilt() -> None:
+    tried = drawn(1100)
+    told = Tuner(BASE, tried, seed=1, shapes=SHAPES)
+    recipes = told.ask(2)
+    known = [Tried(recipe=recipe, score=0.5) for recipe in recipes]
+    for one in known:
+        told.tell(one)
+    assert Tuner(BASE, [*tried, *known], seed=1, shapes=SHAPES).ask(1) == told.ask(1)
+
+
+def test_known_recipes_share_their_space_and_are_copied_apart_from_it() -> None:
+    space, storage = SharedSpace(space_near(BASE)), ThinStorage()
+    study = known_study(space, [Tried(recipe=BASE, score=0.5)], storage)
+    (trial,) = study.get_trials(deepcopy=True)
+    assert trial.distributions is not None
+    assert trial.params["learning_rate"] == BASE.learning_rate
+    assert trial.value == 0.5
 
 
 @pytest.mark.parametrize("seed", range(3))
