@@ -1,7 +1,7 @@
 """All trials of an asynchronous search, in memory: only what may have changed is read again."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection
@@ -40,6 +40,10 @@ class History:
         self._live = now
         self._last = max((row.id for row in fresh), default=self._last)
         return tuple(sorted(self._trials.values(), key=self._place)), sum(self._seconds.values())
+
+    def expect(self, numbers: Iterable[int]) -> None:
+        """Note that trials go on, which may have come to a verdict again by the next reading."""
+        self._live |= frozenset(numbers)
 
     def _is_news(self, trial: TrialView) -> bool:
         known = self._trials.get(trial.number)

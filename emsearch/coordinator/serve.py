@@ -12,7 +12,7 @@ from typing import Any, Self
 from sqlalchemy.exc import DBAPIError
 
 from emsearch.coordinator.act import Actor
-from emsearch.coordinator.actions import Advance
+from emsearch.coordinator.actions import Advance, Promote
 from emsearch.coordinator.commands import obey, read_commands
 from emsearch.coordinator.decide import decide
 from emsearch.coordinator.folder import check_version
@@ -93,6 +93,9 @@ class Coordinator:
         self._quiet = None  # whatever fails from here on is done again in the next cycle
         view = self._view(reports, window, is_inbox_full=heard == MOST_EVENTS)
         actions = decide(view)
+        self._history.expect(
+            trial for one in actions if isinstance(one, Promote) for trial in one.go_on
+        )
         self._actor.act(actions)
         if heard or actions or self._rankings.is_due():
             self._refresh(whole=any(isinstance(action, Advance) for action in actions))
@@ -164,6 +167,7 @@ class Coordinator:
                 obey(connection, self._lease.study_id, command)
             (self._folder / "commands" / f"{command.name}.json").unlink(missing_ok=True)
         if commands:
+            self._history = History()  # what had a verdict may go on
             self._reload()
         return len(commands)
 

@@ -33,6 +33,7 @@ _FEWEST = 12  # candidates, for groups to mean anything
 _GROUPS = 4  # of a setting with more values: by their quantiles
 _DEALINGS = 200
 _SHOWN = 8
+_WHOLE = "whole network"
 _NAMED = frozenset({"network", "encoder", "decoder", "block", "bottom", "pyramid"})
 
 
@@ -90,12 +91,17 @@ def shares(
     rng = np.random.default_rng(len(scores))
     own_C = np.asarray(scores, dtype=np.float64)
     dealt_DC = np.stack([own_C, *(rng.permutation(own_C) for _ in range(_DEALINGS))])
-    names = sorted({name for one in known for name in one})
+    names = sorted({name for one in known for name in one}, key=_depth)
     found: dict[tuple[str, str], tuple[Floats, str]] = {}
+    alike: set[tuple[str, bytes]] = set()
     for name in names:
         groups = _groups([one.get(name) for one in known])
-        if groups is not None:
-            group_C, labels = groups
+        if groups is None:
+            continue
+        group_C, labels = groups
+        inherited = name[1], group_C.tobytes()
+        if inherited not in alike:  # else it is what a module around it is set to
+            alike.add(inherited)
             means = [own_C[group_C == number].mean() for number in range(len(labels))]
             found[name] = _omega_D(group_C, dealt_DC), labels[int(np.argmax(means))]
     highest_D = np.max([omega_D[1:] for omega_D, _ in found.values()], axis=0) if found else [0.0]
@@ -116,6 +122,12 @@ def shares(
     return Influences(lines=lines, candidates=len(scores), step=step, chance=chance)
 
 
+def _depth(name: tuple[str, str]) -> tuple[int, str, str]:
+    """Return by what modules stand in their order: those around others first."""
+    module, setting = name
+    return (0 if module == _WHOLE else 1 + module.count(","), module, setting)
+
+
 def _walk(
     node: Node, inherited: Inherited, path: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, str], Value]]:
@@ -123,7 +135,7 @@ def _walk(
     is_named = node.kind in _NAMED
     if is_named:
         accepted = find_kind(node.kind).accepts
-        module = ", ".join(path[-2:]) or "whole network"
+        module = ", ".join(path[-2:]) or _WHOLE
         yield from (((module, name), here.values[name]) for name in sorted(accepted))
     seen: dict[str, int] = defaultdict(int)
     for child in node.children:
