@@ -224,12 +224,10 @@ class Drawing:
         return fitting
 
     def carry_on(self, connection: Connection, trial: int, step: int, until_step: int) -> None:
-        """Send a paused trial on to the next rung, or one that stopped for want of budget."""
+        """Send a paused trial on to the next rung."""
         values = {"until_step": until_step}
-        if any(
-            changes.move_trial(connection, trial, state, TrialState.WAITING, values)
-            for state in (TrialState.PAUSED, TrialState.STOPPED)
-        ):
+        moved = changes.move_trial(connection, trial, TrialState.PAUSED, TrialState.WAITING, values)
+        if moved:
             step_s = queries.step_s(connection, trial)
             before = queries.last_of_trial(connection, trial)
             order: dict[str, Any] = {
