@@ -84,11 +84,17 @@ class Actor:
         }
 
     def tidy(self) -> None:
-        """Remove the checkpoints of trials that are over, which a kill may have left behind."""
+        """Remove the checkpoints of trials that are over, which a kill may have left behind.
+
+        Those that an asynchronous search stopped for want of budget may go on while it lasts.
+        """
         with self._ledger.reading() as connection:
-            over = [trial.id for trial in queries.trials_of(connection, self._study, *OVER)]
+            is_searching = queries.study(connection).stage == Stage.SEARCHING
+            over = queries.trials_of(connection, self._study, *OVER)
+        may_go_on = is_searching and self._spec.search.policy != "halving"
         for trial in over:
-            self._orders.prune(trial, keep_newest=False)
+            is_kept = may_go_on and trial.state == TrialState.STOPPED
+            self._orders.prune(trial.id, keep_newest=is_kept)
 
     def act(self, todo: Sequence[actions.Action]) -> None:
         """Carry actions out. Raises LeaseError where another coordinator has taken over.
@@ -313,7 +319,7 @@ class Actor:
             for trial in action.stop:
                 changes.move_trial(connection, trial, TrialState.PAUSED, TrialState.STOPPED)
         for trial in action.stop:
-            self._orders.prune(trial, keep_newest=False)
+            self._orders.prune(trial, keep_newest=action.is_for_want)
 
     def _combine(self, _action: actions.Combine) -> None:
         with self._ledger.writing(self._lease) as connection:
@@ -332,6 +338,8 @@ class Actor:
             if action.stage in {Stage.FINISHED, Stage.FAILED}:
                 values |= {"ended_s": time.time(), "paused_why": action.why, "waits_why": ""}
             changes.advance(connection, self._study, values)
+        if action.stage in {Stage.TUNING, Stage.COMBINING}:
+            self.tidy()  # the search is over
 
 
 def _is_paused(ended: Ended) -> bool:

@@ -137,6 +137,8 @@ class Promote:
     """Trials."""
     means: tuple[tuple[int, float], ...] = field(default=())
     """Candidates with the scores that the comparison rested on, best first."""
+    is_for_want: bool = False
+    """Whether those that stop do so for want of budget: more of it, and they may go on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,14 @@ __all__ = ["obey", "read_commands", "why_not_extended"]
 _CONTENT = TypeAdapter(dict[str, Any])
 _MAY_CHANGE = {"cluster", "ensemble"}
 """Sections of a study file that may change while the study runs."""
-_BUDGET = {("search", "candidates"), ("tune", "survivors"), ("tune", "trials")}
+_BUDGET = {
+    ("search", "candidates"),
+    ("search", "trials"),
+    ("search", "gpu_hours"),
+    ("search", "wall_hours"),
+    ("tune", "survivors"),
+    ("tune", "trials"),
+}
 """Keys that may change until tuning begins: candidates are numbered by them."""
 
 

@@ -224,10 +224,12 @@ class Drawing:
         return fitting
 
     def carry_on(self, connection: Connection, trial: int, step: int, until_step: int) -> None:
-        """Send a paused trial on to the next rung."""
+        """Send a paused trial on to the next rung, or one that stopped for want of budget."""
         values = {"until_step": until_step}
-        moved = changes.move_trial(connection, trial, TrialState.PAUSED, TrialState.WAITING, values)
-        if moved:
+        if any(
+            changes.move_trial(connection, trial, state, TrialState.WAITING, values)
+            for state in (TrialState.PAUSED, TrialState.STOPPED)
+        ):
             step_s = queries.step_s(connection, trial)
             before = queries.last_of_trial(connection, trial)
             order: dict[str, Any] = {

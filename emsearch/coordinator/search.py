@@ -81,7 +81,7 @@ def _promotions(view: View, trials: Sequence[TrialView], *, is_spent: bool) -> l
             go_on = tuple(
                 trial.number
                 for trial in there
-                if trial.candidate == one.candidate and _waits_at(trial, rung)
+                if trial.candidate == one.candidate and _waits_at(trial, rung, is_spent=is_spent)
             )
             if go_on:
                 means = _told(ranked)
@@ -91,13 +91,19 @@ def _promotions(view: View, trials: Sequence[TrialView], *, is_spent: bool) -> l
     return promotions
 
 
-def _waits_at(trial: TrialView, rung: int) -> bool:
-    return trial.state == TrialState.PAUSED and trial.until_step == rung
+def _waits_at(trial: TrialView, rung: int, *, is_spent: bool) -> bool:
+    """Return whether a trial may go on from a rung: one that stopped for want of budget may, too.
+
+    Not as long as there is no more of it.
+    """
+    waiting = {TrialState.PAUSED} if is_spent else {TrialState.PAUSED, TrialState.STOPPED}
+    return trial.state in waiting and trial.until_step == rung
 
 
 def _stop(left: Sequence[TrialView]) -> Promote:
     rung = max(trial.until_step for trial in left)
-    return Promote(rung=rung, until_step=rung, go_on=(), stop=tuple(t.number for t in left))
+    stop = tuple(trial.number for trial in left)
+    return Promote(rung=rung, until_step=rung, go_on=(), stop=stop, is_for_want=True)
 
 
 def _trials(view: View, trials: Sequence[TrialView], room: int) -> list[Action]:
