@@ -197,7 +197,7 @@ def _die_at(moment: str, patch: pytest.MonkeyPatch) -> None:
         raise Killed
 
     if moment == "save":
-        patch.setattr(torch, "save", lambda _state, path: (path.write_bytes(b"half"), die()))
+        patch.setattr(torch, "save", lambda _state, file: (file.write(b"half"), die()))
     elif moment == "replace":
         replace = Path.replace
         patch.setattr(

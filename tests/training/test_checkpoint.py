@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
@@ -60,8 +61,8 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(
 ) -> None:
     old = _save(tmp_path, "a", 7)
 
-    def fill_the_disk(_state: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    def fill_the_disk(_state: object, file: IO[bytes]) -> None:
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fill_the_disk)
