@@ -256,3 +256,19 @@ def test_the_same_candidates_are_listed_in_every_order(few: AFewCandidates) -> N
         assert [row.candidate for row in latest] == [5, 4]
         assert {row.candidate for row in since} == {4, 5}
         assert {row.candidate for row in until} == {0, 1}
+
+
+@pytest.mark.parametrize("sorting", Sorting)
+@pytest.mark.parametrize("wanted", [None, Wanted(step=10)], ids=["all", "one rung"])
+def test_a_page_has_the_places_of_the_whole(
+    few: AFewCandidates, sorting: Sorting, wanted: Wanted | None
+) -> None:
+    fill(few)
+    few.score(1, 1, 40, 0.55)
+    refresh(few, whole=True)
+    with few.ledger.reading() as connection:
+        whole = leaders.ranked(connection, 1, None, wanted, sorting=sorting)
+        for most in range(1, 7):
+            page = leaders.ranked(connection, 1, most, wanted, sorting=sorting)
+            assert page == whole[:most]
+            assert page
