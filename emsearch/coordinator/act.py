@@ -25,7 +25,7 @@ from emsearch.ledger import changes, jobs, queries
 from emsearch.ledger.delegations import with_parts
 from emsearch.ledger.rows import AnyRow
 from emsearch.ledger.store import Lease, Ledger
-from emsearch.records.files import write_json
+from emsearch.records.files import write_jsons
 from emsearch.records.spec import StudySpec
 from emsearch.records.trial import OVER, Cause, OrderState, Stage, TrialState
 
@@ -127,8 +127,8 @@ class Actor:
                 gpus=self._gpus if action.needs_gpu else 0.0,
             )
             orders, job = self._orders.job(connection, token, attempts)
-        for order in orders:
-            write_json(self._folder / "orders" / f"{order.number:08d}.json", order.to_dict())
+        files = {f"{order.number:08d}.json": order.to_dict() for order in orders}
+        write_jsons(self._folder / "orders", files)
         job_file = self._folder / "jobs" / token / "job.json"
         job.write(job_file)
         try:

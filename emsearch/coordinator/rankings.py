@@ -63,7 +63,9 @@ class RankingKeeper:
 
     def refresh(self, connection: Connection, *, whole: bool = False) -> None:
         """Bring the rankings up to date; with `whole`, or where it is time, all of them."""
-        self._is_behind = True
+        self._is_behind |= bool(ranks.stale_candidates(connection, self._study))
+        if not self._is_behind:
+            return
         began = self._clock()
         if not whole and not self.is_due():
             if began >= self._news_due_s:

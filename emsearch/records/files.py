@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-__all__ = ["read_json", "replacing", "write_json"]
+__all__ = ["read_json", "replacing", "write_json", "write_jsons"]
 
 
 @contextmanager
@@ -17,12 +17,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
     A reader finds the old file or the new one, never half of one. On an error the old one stays.
     """
+    with _replacing(path) as scratch:
+        yield scratch
+    _sync(path.parent)  # or a power cut may forget the new name
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
     scratch = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         yield scratch
         _sync(scratch)
         scratch.replace(path)
-        _sync(path.parent)  # or a power cut may forget the new name
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -34,7 +40,20 @@ def write_json(path: Path, content: Any, *, indent: int | None = None) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as scratch:
-        scratch.write_text(json.dumps(content, indent=indent, allow_nan=False), encoding="utf-8")
+        scratch.write_text(_text(content, indent), encoding="utf-8")
+
+
+def write_jsons(folder: Path, contents: Mapping[str, Any]) -> None:
+    """Write files of a folder by name, each as `write_json` does; on disk when all are written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        with _replacing(folder / name) as scratch:
+            scratch.write_text(_text(content), encoding="utf-8")
+    _sync(folder)
+
+
+def _text(content: Any, indent: int | None = None) -> str:
+    return json.dumps(content, indent=indent, allow_nan=False)
 
 
 def read_json(path: Path) -> Any:

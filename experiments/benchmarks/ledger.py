@@ -30,7 +30,7 @@ from sqlalchemy import Connection, make_url, text
 from emsearch.coordinator.folder import create_study
 from emsearch.coordinator.rankings import refresh_rankings
 from emsearch.coordinator.serve import Coordinator
-from emsearch.execution.executor import JobReport, JobState
+from emsearch.execution.executor import JobReport, JobState, Limits
 from emsearch.ledger import changes, jobs
 from emsearch.ledger.engine import parse_url
 from emsearch.ledger.leaders import Sorting, Wanted
@@ -189,6 +189,10 @@ def time_of(reading: Callable[[], None], readings: int) -> list[float]:
 
 class Idle:
     """An executor whose jobs run for ever."""
+
+    def limits(self) -> Limits:
+        """Return that there are none."""
+        return Limits()
 
     def reports(self, handles: Mapping[Any, str]) -> dict[Any, JobReport]:
         """Return that all run."""

@@ -225,13 +225,14 @@ def test_all_are_ranked_together_in_a_small_part_of_the_time(few: AFewCandidates
     fill(few)
     wholes = 0
     for turn in range(60):
-        few.score(turn % 6, 0, 40 if turn > 30 else 10, 0.5)
+        few.score(turn % 6, 0, 100 + turn, 0.5)
         with few.ledger.writing(few.lease) as connection:
             before = queries.study(connection).ranked_s
             keeper.refresh(connection)
             wholes += queries.study(connection).ranked_s != before
     assert 2 <= wholes <= 5
-    for _ in range(2):  # the second comes too soon after all were ranked together
+    for turn in range(2):  # the second comes too soon after all were ranked together
+        few.score(0, 0, 200 + turn, 0.5)
         with few.ledger.writing(few.lease) as connection:
             keeper.refresh(connection)
     assert keeper.is_due() is False
@@ -239,6 +240,9 @@ def test_all_are_ranked_together_in_a_small_part_of_the_time(few: AFewCandidates
     assert keeper.is_due(), "what has come in since waits to be ranked with all"
     with few.ledger.writing(few.lease) as connection:
         keeper.refresh(connection, whole=True)
+        ranked_s = queries.study(connection).ranked_s
+        keeper.refresh(connection, whole=True)
+        assert queries.study(connection).ranked_s == ranked_s, "nothing has come in since"
     now[0] += 1000
     assert keeper.is_due() is False, "nothing has come in since"
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from emsearch.records.files import read_json, replacing, write_json
+from emsearch.records.files import read_json, replacing, write_json, write_jsons
 
 
 def half_write(path: Path) -> None:
@@ -48,3 +48,14 @@ def test_a_broken_file_is_said_to_be(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("{")
     with pytest.raises(json.JSONDecodeError):
         read_json(tmp_path / "b.json")
+
+
+def test_many_files_of_a_folder_come_back_and_leave_no_scratch(tmp_path: Path) -> None:
+    contents = {"a.json": {"one": 1}, "b.json": [2.5, None]}
+    write_jsons(tmp_path / "new", contents)
+    found = {path.name: read_json(path) for path in (tmp_path / "new").iterdir()}
+    assert found == contents
+    with pytest.raises(ValueError, match="JSON"):
+        write_jsons(tmp_path / "new", {"a.json": float("nan")})
+    assert read_json(tmp_path / "new" / "a.json") == {"one": 1}
+    assert len(list((tmp_path / "new").iterdir())) == 2
