@@ -128,7 +128,7 @@ class Actor:
             )
             orders, job = self._orders.job(connection, token, attempts)
         files = {f"{order.number:08d}.json": order.to_dict() for order in orders}
-        write_jsons(self._folder / "orders", files)
+        write_jsons(self._folder / "orders", files)  # written anew with each attempt
         job_file = self._folder / "jobs" / token / "job.json"
         job.write(job_file)
         try:

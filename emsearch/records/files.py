@@ -19,6 +19,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     with _replacing(path) as scratch:
         yield scratch
+        _sync(scratch)
     _sync(path.parent)  # or a power cut may forget the new name
 
 
@@ -27,10 +28,10 @@ def _replacing(path: Path) -> Iterator[Path]:
     scratch = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         yield scratch
-        _sync(scratch)
         scratch.replace(path)
-    finally:
+    except BaseException:
         scratch.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, content: Any, *, indent: int | None = None) -> None:
@@ -44,12 +45,14 @@ def write_json(path: Path, content: Any, *, indent: int | None = None) -> None:
 
 
 def write_jsons(folder: Path, contents: Mapping[str, Any]) -> None:
-    """Write files of a folder by name, each as `write_json` does; on disk when all are written."""
+    """Write JSON files of a folder by name, each whole or not at all.
+
+    They are not forced to the disk: for what is written anew where a host has died.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         with _replacing(folder / name) as scratch:
             scratch.write_text(_text(content), encoding="utf-8")
-    _sync(folder)
 
 
 def _text(content: Any, indent: int | None = None) -> str:

@@ -190,6 +190,8 @@ def time_of(reading: Callable[[], None], readings: int) -> list[float]:
 class Idle:
     """An executor whose jobs run for ever."""
 
+    poll_s = 0.0
+
     def limits(self) -> Limits:
         """Return that there are none."""
         return Limits()
