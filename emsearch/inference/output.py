@@ -96,7 +96,20 @@ class Output:
                 self._verified(block)
         for finer, coarser in pairwise(lower):
             shrink(finer, coarser)
-        self.group.attrs["emsearch"] = {**self.group.attrs["emsearch"], "complete": True}
+        self._note(complete=True)
+
+    def is_finished(self) -> bool:
+        """Return whether it is said on disk to be whole."""
+        group: Any = zarr.open_group(self.folder, mode="r")
+        return bool(group.attrs["emsearch"]["complete"])
+
+    def begin_anew(self) -> None:
+        """Take back that it is finished, since blocks of it are to be written."""
+        if self.is_finished():
+            self._note(complete=False)
+
+    def _note(self, *, complete: bool) -> None:
+        self.group.attrs["emsearch"] = {**self.group.attrs["emsearch"], "complete": complete}
 
     def _verified(self, box: Box) -> NDArray[np.uint8]:
         """Return the labels_ZYX of a box. Raises StateError that names the block at fault."""

@@ -31,6 +31,8 @@ __all__ = ["share", "work_folder"]
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
 Answer = TypeVar("Answer")
+Share = tuple[str, Sequence[int] | None]
+"""A device, and the blocks to write there; None: to verify what is written, and to finish it."""
 
 _POLL_S = 1.0
 _AGAIN_S = 60.0  # until a cluster that refused a job is asked again
@@ -63,19 +65,19 @@ def share(
     sweep(output.folder)
     missing = output.missing()
     tell(len(output.blocks) - len(missing), len(output.blocks))
+    if missing:
+        output.begin_anew()
     while missing:
-        shutil.rmtree(folder, ignore_errors=True)  # of a run before
         shares = [(device, missing[turn :: len(devices)]) for turn, device in enumerate(devices)]
-        shares = [(device, blocks) for device, blocks in shares if blocks]
-        job = _write_job(folder, task, shares, threads)
-        needs_gpu = any(device != "cpu" for device, _ in shares)
-        reports = work.carry_out(job, Request(tasks=len(shares), needs_gpu=needs_gpu))
+        reports = work.carry_out(task, [share for share in shares if share[1]], threads)
         left = output.missing()
-        faults = _faults(folder)
-        if left and (faults or len(left) == len(missing)):
-            raise StateError(_failure(output.folder, len(left), [*faults, *reports]))
+        if left and (work.faults() or len(left) == len(missing)):
+            raise StateError(work.failure(f"{len(left)} blocks are not written", reports))
         missing = left  # of a job that was killed: another goes on
-    output.finish()
+    if not output.is_finished():
+        reports = work.carry_out(task, [("cpu", None)], threads)  # no login node is to read it all
+        if not output.is_finished():
+            raise StateError(work.failure("what is written is not verified", reports))
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -88,11 +90,20 @@ class _Work:
     tell: Progress
     say: Say
 
-    def carry_out(self, job: JobFile, request: Request) -> list[str]:
-        """Submit a job and wait for its end; return how its tasks ended."""
+    @property
+    def folder(self) -> Path:
+        """Where orders, jobs and logs are."""
+        return work_folder(self.output.folder)
+
+    def carry_out(self, task: SegmentOrder, shares: Sequence[Share], threads: int) -> list[str]:
+        """Submit a job with a task for each share and wait for its end; return how they ended."""
+        shutil.rmtree(self.folder, ignore_errors=True)  # of a job before
+        job = _write_job(self.folder, task, shares, threads)
+        needs_gpu = any(device != "cpu" for device, _ in shares)
         running: dict[TaskName, str] = {}
         try:
-            path = work_folder(self.output.folder) / "jobs" / job.token / "job.json"
+            path = self.folder / "jobs" / job.token / "job.json"
+            request = Request(tasks=len(shares), needs_gpu=needs_gpu)
             running = _named(job, self._submit(job.token, path, request))
             return self._wait(running)
         except BaseException:
@@ -114,6 +125,19 @@ class _Work:
         except BaseException:
             self._stop(job, running)
             raise
+
+    def faults(self) -> list[str]:
+        """Return the last line of what each task that failed said."""
+        said = [read_json(path) for path in sorted((self.folder / "inbox").glob("*.json"))]
+        ended = [event["facts"] for event in said if event["kind"] == EventKind.ENDED]
+        failed = [facts for facts in ended if facts["cause"] not in _BLAMELESS]
+        return [str(one.get("detail", one["cause"])).strip().splitlines()[-1] for one in failed]
+
+    def failure(self, what: str, reports: Sequence[str]) -> str:
+        """Return what to say of a job that did not do what it should."""
+        said = [*self.faults(), *reports]
+        why = said[0].partition("StateError: ")[2] or said[0] if said else "nothing was said"
+        return f"{self.output.folder}: {what}: {why}; logs are in {self.folder}; run again to go on"
 
     def _submit(self, token: str, path: Path, request: Request) -> tuple[str, ...]:
         """Submit a job, as often as it takes; return its tasks' handles."""
@@ -169,12 +193,10 @@ def _named(job: JobFile, handles: Sequence[str]) -> dict[TaskName, str]:
     return {TaskName(token=job.token, index=index): one for index, one in enumerate(handles)}
 
 
-def _write_job(
-    folder: Path, task: SegmentOrder, shares: Sequence[tuple[str, Sequence[int]]], threads: int
-) -> JobFile:
-    """Write a job whose tasks each write some blocks on a device."""
+def _write_job(folder: Path, task: SegmentOrder, shares: Sequence[Share], threads: int) -> JobFile:
+    """Write a job whose tasks each take a share."""
     for number, (device, blocks) in enumerate(shares):
-        part = replace(task, device=device, blocks=tuple(blocks))
+        part = replace(task, device=device, blocks=None if blocks is None else tuple(blocks))
         _write_order(folder, number, part, threads)
     token = f"segment-{uuid4().hex[:12]}"
     entries = tuple((Entry(order=number, generation=1),) for number in range(len(shares)))
@@ -194,22 +216,6 @@ def _write_order(folder: Path, number: int, task: SegmentOrder, threads: int) ->
     )
     write_json(folder / "orders" / f"{number:08d}.json", order.to_dict())
     (folder / "inbox").mkdir(exist_ok=True)
-
-
-def _faults(folder: Path) -> list[str]:
-    """Return the last line of what each share that failed said."""
-    said = [read_json(path) for path in sorted((folder / "inbox").glob("*.json"))]
-    ended = [event["facts"] for event in said if event["kind"] == EventKind.ENDED]
-    failed = [facts for facts in ended if facts["cause"] not in _BLAMELESS]
-    return [str(facts.get("detail", facts["cause"])).strip().splitlines()[-1] for facts in failed]
-
-
-def _failure(out: Path, left: int, said: Sequence[str]) -> str:
-    why = said[0].partition("StateError: ")[2] or said[0] if said else "nothing was said"
-    return (
-        f"{left} blocks of {out} are not written: {why}; logs are in {work_folder(out)}; run again "
-        "to go on"
-    )
 
 
 _BLAMELESS = (Cause.COMPLETED, Cause.PREEMPTED, Cause.TIMEOUT)

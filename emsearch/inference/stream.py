@@ -52,6 +52,7 @@ def segment(task: SegmentOrder, progress: Progress) -> None:
     of = len(output.blocks)
     progress(of - len(missing), of)
     if missing:
+        output.begin_anew()
         writer = _Writer.of(task, output)
         for turn, _ in enumerate(writer.carry_out_each(missing, lambda: None)):
             progress(of - len(missing) + turn + 1, of)
@@ -59,9 +60,10 @@ def segment(task: SegmentOrder, progress: Progress) -> None:
 
 
 def run_segment(task: SegmentOrder, post: Post) -> Outcome:
-    """Write the blocks that a share of the work is; the rest is others', and so is the end.
+    """Write the blocks that a share of the work is; the rest is others'.
 
-    Asked to leave, it does so amid a block, which is then made anew by whoever goes on.
+    An order that names no blocks is for all that are missing, and for the end: verifying, and lower
+    resolutions. Asked to leave, it does so amid a block, which is made anew by whoever goes on.
     """
     output = begin(task)
     wanted = range(len(output.blocks)) if task.blocks is None else task.blocks
@@ -78,6 +80,8 @@ def run_segment(task: SegmentOrder, post: Post) -> Outcome:
                 post.progress(turn + 1, len(missing))
         except _AskedToLeaveError as asked:
             return Outcome(cause=asked.cause)
+    if task.blocks is None:
+        output.finish()
     return Outcome(cause=Cause.COMPLETED, facts={"blocks": len(missing)})
 
 

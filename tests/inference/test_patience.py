@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
+from emsearch.errors import ExecutionError, NoAnswerError, RefusedError, StateError
 from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
 from emsearch.inference import sharing
-from emsearch.inference.output import begin
+from emsearch.inference.output import Output, begin
 from emsearch.inference.sharing import share, work_folder
 from emsearch.inference.stream import run_segment
 from emsearch.records.files import read_json
@@ -99,11 +99,11 @@ def test_a_cluster_that_takes_no_more_is_asked_again_and_the_reason_said_once(
     cluster = _moody(task, "refusing", "refusing", "refusing")
     said = _share(task, cluster)
     assert said == ["sbatch: QOSMaxSubmitJobPerUserLimit; trying again every 0 s"]
-    assert cluster.submissions == 4
+    assert cluster.submissions == 5  # the last one verifies and finishes
     assert begin(task).missing() == []
 
 
-@pytest.mark.parametrize(("mood", "submissions"), [("mute", 1), ("deaf", 2)])
+@pytest.mark.parametrize(("mood", "submissions"), [("mute", 2), ("deaf", 3)])
 def test_after_silence_the_job_is_looked_for_before_it_is_submitted_again(
     mood: str, submissions: int, task: SegmentOrder
 ) -> None:
@@ -151,8 +151,33 @@ def test_a_job_that_a_killed_launcher_left_is_waited_for(
     cluster.alive = 3
     assert _share(task, cluster) == [f"job {token} of an earlier run goes on; waiting for it"]
     assert cluster.alive < 0
-    assert cluster.submissions == 1
+    assert cluster.submissions == 2  # the other finishes
     assert not work_folder(Path(task.out)).exists()
+
+
+def test_what_is_finished_is_left_alone(task: SegmentOrder) -> None:
+    cluster = _moody(task)
+    for _ in range(2):
+        assert _share(task, cluster) == []
+    assert cluster.submissions == 2
+
+
+def test_a_chunk_that_was_lost_since_is_made_again_and_verified(task: SegmentOrder) -> None:
+    _share(task, cluster := _moody(task))
+    (Path(task.out) / "0" / "c" / "0" / "1" / "0").unlink()
+    assert begin(task).missing() == [2]
+    _share(task, cluster)
+    assert begin(task).missing() == []
+    assert begin(task).is_finished()
+    assert cluster.submissions == 4
+
+
+def test_what_cannot_be_verified_is_not_finished(
+    task: SegmentOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Output, "finish", lambda _output: None)  # its job died
+    with pytest.raises(StateError, match="what is written is not verified: nothing was said"):
+        _share(task, _moody(task))
 
 
 def test_a_job_that_is_over_is_not_waited_for(
