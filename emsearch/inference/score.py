@@ -120,8 +120,7 @@ class Verdict:
 
     def labels(self, name: str) -> NDArray[np.uint8]:
         """Return the labels_ZYX of a committee."""
-        labels_ZYX: NDArray[np.uint8] = self.probabilities[name].argmax(0).astype(np.uint8)
-        return labels_ZYX
+        return _labels(self.probabilities[name])
 
 
 def judge_blocks(
@@ -159,12 +158,17 @@ def judge(
         if not concerned:
             continue
         probability_KZYX = predictor.probability(part.reader, part.volume_zyx, block)
-        votes[key] = probability_KZYX.argmax(0).astype(np.uint8)
+        votes[key] = _labels(probability_KZYX)
         for name, ballot in concerned.items():
             said_KZYX = _vote(probability_KZYX) if ballot.is_majority else probability_KZYX
             weighted_KZYX = np.float32(ballot.weights[key]) * said_KZYX
             sums[name] = sums[name] + weighted_KZYX if name in sums else weighted_KZYX
     return Verdict(probabilities=sums, votes=votes)
+
+
+def _labels(probability_KZYX: NDArray[np.float32]) -> NDArray[np.uint8]:
+    labels_ZYX: NDArray[np.uint8] = most_probable(torch.from_numpy(probability_KZYX)).numpy()
+    return labels_ZYX
 
 
 def _vote(probability_KZYX: NDArray[np.float32]) -> NDArray[np.float32]:
