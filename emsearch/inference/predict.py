@@ -3,7 +3,7 @@
 Axes: B batch, C channel, K class, Z Y X voxels in array order.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice, product
 from math import prod
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from emsearch.inference.ahead import ahead, behind
 from emsearch.inference.box import Box, Reader, Shape, split_box
 from emsearch.inference.tiles import BLENDS, Tile, Tiling, plan_tiling, tiles_of
 from emsearch.trees.arithmetic import Target, describe
@@ -75,6 +76,7 @@ class Predictor:
         """Return itself: its network is in memory."""
         return self
 
+    @torch.inference_mode()
     def pieces(self, read: Reader, volume_zyx: Shape, region: Box) -> Iterator[tuple[Box, Tensor]]:
         """Yield boxes that cover `region` once, each with its probability_KZYX on the device.
 
@@ -82,8 +84,8 @@ class Predictor:
         the windows depend, so that a region's prediction is the same in whatever parts it is made.
         """
         if self.tiling.is_exact:
-            for tile in tiles_of(self.tiling, volume_zyx, region):
-                yield tile.keep, self._window(read, tile)
+            for tile, logits_KZYX in self._kept(read, volume_zyx, region):
+                yield tile.keep, torch.softmax(logits_KZYX.float(), dim=0)
             return
         for block in split_box(region, self._block_zyx(region)):
             yield block, self._blend(read, volume_zyx, block)
@@ -101,10 +103,8 @@ class Predictor:
             for box, piece_KZYX in self.pieces(read, volume_zyx, region):
                 yield box, most_probable(piece_KZYX)
             return
-        for tile in tiles_of(self.tiling, volume_zyx, region):
-            logits_KZYX = self._logits(read, [tile])[0]
-            kept = tile.keep.slices(tile.window.start_zyx)
-            yield tile.keep, most_probable(logits_KZYX[:, *kept])
+        logits = self._kept(read, volume_zyx, region)
+        yield from behind(lambda one: (one[0].keep, most_probable(one[1])), logits)
 
     def probability(self, read: Reader, volume_zyx: Shape, region: Box) -> NDArray[np.float32]:
         """Return the probability_KZYX of `region`."""
@@ -120,18 +120,19 @@ class Predictor:
             labels_ZYX[box.slices(region.start_zyx)] = found_ZYX.cpu().numpy()
         return labels_ZYX
 
-    @torch.inference_mode()
-    def _window(self, read: Reader, tile: Tile) -> Tensor:
-        logits_KZYX = self._logits(read, [tile])[0]
-        kept_KZYX = logits_KZYX[:, *tile.keep.slices(tile.window.start_zyx)]
-        return torch.softmax(kept_KZYX.float(), dim=0)
+    def _kept(self, read: Reader, volume_zyx: Shape, region: Box) -> Iterator[tuple[Tile, Tensor]]:
+        """Yield exact tiles, each with the logits_KZYX of what counts of it."""
+        tiles = ([tile] for tile in tiles_of(self.tiling, volume_zyx, region))
+        for (tile,), logits_BKZYX in self._logits(read, tiles):
+            yield tile, logits_BKZYX[0][:, *tile.keep.slices(tile.window.start_zyx)]
 
-    def _logits(self, read: Reader, tiles: Sequence[Tile]) -> Tensor:
-        """Return the logits_BKZYX of windows of equal shape."""
-        images = [torch.from_numpy(read(tile.window)) for tile in tiles]
-        image_BCZYX = torch.stack(images)[:, None].to(self.device)
-        logits_BKZYX: Tensor = self.network(image_BCZYX)
-        return logits_BKZYX
+    def _logits(
+        self, read: Reader, batches: Iterable[list[Tile]]
+    ) -> Iterator[tuple[list[Tile], Tensor]]:
+        """Yield windows of equal shape with their logits_BKZYX; the next are read meanwhile."""
+        images = ((tiles, np.stack([read(tile.window) for tile in tiles])) for tiles in batches)
+        for tiles, image_BZYX in ahead(images):
+            yield tiles, self.network(torch.from_numpy(image_BZYX)[:, None].to(self.device))
 
     @torch.inference_mode()
     def _blend(self, read: Reader, volume_zyx: Shape, block: Box) -> Tensor:
@@ -141,8 +142,9 @@ class Predictor:
         weigh = BLENDS[self.tiling.blend]
         weight_ZYX = torch.from_numpy(weigh(self.tiling.window_zyx or shape_zyx))
         weight_ZYX = weight_ZYX.to(self.device)
-        for tiles in self._batches(tiles_of(self.tiling, volume_zyx, block)):
-            said_BKZYX = torch.softmax(self._logits(read, tiles).float(), dim=1)
+        batches = self._batches(tiles_of(self.tiling, volume_zyx, block))
+        for tiles, logits_BKZYX in self._logits(read, batches):
+            said_BKZYX = torch.softmax(logits_BKZYX.float(), dim=1)
             for tile, said_KZYX in zip(tiles, said_BKZYX, strict=True):
                 kept = tile.keep.slices(tile.window.start_zyx)
                 place = tile.keep.slices(block.start_zyx)

@@ -6,6 +6,7 @@ Axes: Z Y X voxels in array order.
 from collections import OrderedDict
 from itertools import product
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class Source:
         self.shape: Shape = stack.shape_zyx
         self.voxel_nm = stack.voxel_nm
         self._stack = stack
+        self._reading = Lock()
         self._sections: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self._chunks = None if allow_missing else _chunks_of(stack.array)
 
@@ -44,7 +46,8 @@ class Source:
             self._chunks.require(box)
         if not self._stack.is_paged:
             return self._stack.read_box(box)
-        sections = [self._section(z)[box[1:]] for z in range(*box[0].indices(self.shape[0]))]
+        with self._reading:  # windows and the next block are read in threads of their own
+            sections = [self._section(z)[box[1:]] for z in range(*box[0].indices(self.shape[0]))]
         return np.stack(sections)
 
     def _section(self, z: int) -> NDArray[Any]:

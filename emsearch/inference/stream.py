@@ -3,9 +3,7 @@
 Axes: K class, Z Y X voxels in array order.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emsearch.errors import StateError
+from emsearch.inference.ahead import ahead, behind
 from emsearch.inference.box import Box, Shape
 from emsearch.inference.committee import tempered
 from emsearch.inference.ensemble import Ensemble, load_ensemble
@@ -35,6 +34,8 @@ __all__ = ["run_segment", "segment"]
 
 Progress = Callable[[int, int], None]
 LookUp = Callable[[], None]
+Made = tuple[int, NDArray[np.uint8], NDArray[np.uint8] | None]
+"""A block's number, its labels_ZYX, and its probability_KZYX in 255ths where it is asked for."""
 
 _HELD_VX = 1 << 26  # of a block with its halo
 
@@ -119,26 +120,20 @@ class _Writer:
         While one is predicted, the next is read and the one before is written. `look_up` is called
         now and then; what it raises ends the work, and what is predicted by then is written.
         """
-        blocks = [self.output.blocks[number] for number in numbers]
-        with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
-            coming = reading.submit(self._hold, blocks[0])
-            waiting: deque[tuple[int, Future[None]]] = deque()
-            for turn, (number, block) in enumerate(zip(numbers, blocks, strict=True)):
-                held = coming
-                if turn + 1 < len(blocks):
-                    coming = reading.submit(self._hold, blocks[turn + 1])
-                with _naming(block):
-                    made = self._predict(block, held.result(), look_up)
-                waiting.append((number, writing.submit(self._write, block, *made)))
-                if len(waiting) > 1:
-                    yield _written(*waiting.popleft())
-            yield _written(*waiting.popleft())
+        held = ahead((number, self._hold(self.output.blocks[number])) for number in numbers)
+        return behind(self._write, (self._made(*one, look_up) for one in held))
 
-    def _write(
-        self, block: Box, labels_ZYX: NDArray[np.uint8], probability_KZYX: NDArray[np.uint8] | None
-    ) -> None:
+    def _made(self, number: int, held: Held, look_up: LookUp) -> Made:
+        block = self.output.blocks[number]
+        with _naming(block):
+            return number, *self._predict(block, held, look_up)
+
+    def _write(self, made: Made) -> int:
+        number, labels_ZYX, probability_KZYX = made
+        block = self.output.blocks[number]
         with _naming(block):
             self.output.write(block, labels_ZYX, probability_KZYX)
+        return number
 
     def _hold(self, block: Box) -> Held:
         """Return a block with its halo, in the source's voxels."""
@@ -148,7 +143,8 @@ class _Writer:
         box = self.regrid.needs(needed)
         if prod(box.shape_zyx) > _HELD_VX:  # along three axes with wide windows
             box = self.regrid.needs(back.needs(block))
-        return Held(self.source, box)
+        with _naming(block):
+            return Held(self.source, box)
 
     def _predict(
         self, block: Box, source: Held, look_up: LookUp
@@ -188,12 +184,6 @@ class _Writer:
         size = self.ensemble.committee.block_zyx(self.regrid.wanted_shape)
         z, y, x = (max(int(n * step), 1) for n, step in zip(size, self.regrid.step, strict=True))
         return z, y, x
-
-
-def _written(number: int, writing: Future[None]) -> int:
-    """Return the number of a block once it is written."""
-    writing.result()
-    return number
 
 
 @contextmanager
