@@ -115,7 +115,22 @@ def rankings(trials: int) -> Iterator[tuple[Any, ...]]:
         for measure in measures:
             value = rng.gauss(0.6, 0.05)
             low, high = value - 0.04, value + 0.04
-            yield n, measure, 1, -n, RUNGS[n % 2], value, value, low, high, 2, 0, 1.79e9 + n
+            yield (
+                n,
+                measure,
+                1,
+                -n,
+                RUNGS[n % 2],
+                value,
+                value,
+                low,
+                high,
+                0.1,
+                0.0,
+                2,
+                0,
+                1.79e9 + n,
+            )
 
 
 def evaluations(trials: int) -> Iterator[tuple[Any, ...]]:
