@@ -207,8 +207,8 @@ def _die_at(moment: str, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(
             run,
             "write_json",
-            lambda path, content: (
-                die() if path.name == "result.json" else write_json(path, content)
+            lambda path, content, **options: (
+                die() if path.name == "result.json" else write_json(path, content, **options)
             ),
         )
 
