@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
-WORKERS ?= 2
+WORKERS ?= 3
 
 .PHONY: setup test demo clean
 
