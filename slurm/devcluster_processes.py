@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = [
@@ -140,25 +141,27 @@ def lose_power(node: str) -> None:
         os.kill(pid, signal.SIGKILL)
     (PLACE / f"slurmd.{node}.pid").unlink(missing_ok=True)
     for _ in range(3):  # a process may start another while it is looked at
-        for pid in _processes_of(node):
-            try:
+        processes, managers = _processes_of(node)
+        for pid in (*managers, *processes):  # who manages must not see the others die, and tell
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
 
 
-def _processes_of(node: str) -> list[int]:
+def _processes_of(node: str) -> tuple[set[int], set[int]]:
+    """Return the processes of a node's jobs, and the managers of their steps."""
     wanted = f"SLURMD_NODENAME={node}".encode()
-    found = []
+    processes: set[int] = set()
+    managers: set[int] = set()
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
         try:
             if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                found += [int(folder.name), *_manager_of(folder)]
+                managers.update(_manager_of(folder))
+                processes.add(int(folder.name))
         except OSError:
             continue
-    return found
+    return processes, managers
 
 
 def _manager_of(process: Path) -> list[int]:

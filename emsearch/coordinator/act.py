@@ -184,12 +184,17 @@ class Actor:
         left: dict[tuple[int, int], list[AnyRow]] = defaultdict(list)
         for attempt in jobs.open_attempts(connection, list(tasks)):
             left[attempt.job_id, attempt.restart].append(attempt)
-        for job, endings in tasks.items():
-            for run, ending in enumerate(endings):
-                jobs.correct_causes(connection, job, run, ending.cause)
-                for attempt, is_blamed in _blamed(left[job, run], ending):
-                    columns = _columns(attempt, ending, is_blamed=is_blamed)
-                    jobs.end_attempt(connection, attempt.id, columns)
+        runs = {
+            (job, number): ending
+            for job, endings in tasks.items()
+            for number, ending in enumerate(endings)
+        }
+        causes = {run: (ending.cause, ending.exit_code) for run, ending in runs.items()}
+        jobs.correct_causes(connection, causes)
+        for run, ending in runs.items():
+            for attempt, is_blamed in _blamed(left[run], ending):
+                columns = _columns(attempt, ending, is_blamed=is_blamed)
+                jobs.end_attempt(connection, attempt.id, columns)
 
     def _stop(self, action: actions.Stop) -> None:
         handles = {job.name: job.handle for job in action.jobs if job.handle is not None}

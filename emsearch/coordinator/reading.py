@@ -27,7 +27,7 @@ from emsearch.records.trial import Cause, OrderState, Stage, TrialState
 
 __all__ = ["Outside", "alike_in", "read_view"]
 
-_MOST_WAITING = 500  # orders looked at in a cycle: its cost must not grow with the study
+_MOST_WAITING = 200  # orders looked at in a cycle: its cost must not grow with the study
 _WAITING_A_JOB = 50
 _TRIES = 2  # of an order that fails with an error
 _NUMBERED = re.compile(r"\S*\d\S*")

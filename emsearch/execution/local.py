@@ -12,8 +12,8 @@ import psutil
 
 from emsearch.errors import ExecutionError
 from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
-from emsearch.execution.logs import log_tail
 from emsearch.records.job import TaskName, log_path, process_path
+from emsearch.records.logs import log_tail
 from emsearch.records.process import is_alive, process_name
 from emsearch.records.trial import Cause
 

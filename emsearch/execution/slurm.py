@@ -10,7 +10,6 @@ from pathlib import Path
 
 from emsearch.errors import NoAnswerError
 from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
-from emsearch.execution.logs import log_tail
 from emsearch.execution.slurm_submit import submit_array, submitted_folder
 from emsearch.execution.slurm_text import (
     SACCT_FORMAT,
@@ -24,6 +23,7 @@ from emsearch.execution.slurm_text import (
     read_runs,
 )
 from emsearch.records.job import TaskName, log_path
+from emsearch.records.logs import log_tail
 from emsearch.records.profile import Profile
 from emsearch.records.trial import Cause
 

@@ -92,12 +92,14 @@ def add_candidates(
         for one in fresh
     ]
     insert_new(connection, TreeRow, trees, ["study_id", "digest"])
+    recipes = {one.recipe_digest: one.candidate.recipe for one in fresh}
+    dumped = {digest: asdict(recipe) for digest, recipe in recipes.items()}
     rows = [
         {
             "study_id": study_id,
             "number": one.candidate.number,
             "tree_digest": one.digest,
-            "recipe": asdict(one.candidate.recipe),
+            "recipe": dumped[one.recipe_digest],
             "recipe_digest": one.recipe_digest,
             "origin": one.candidate.origin,
             "parent": one.candidate.parent,

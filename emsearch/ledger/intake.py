@@ -163,4 +163,5 @@ def _ending(attempt: AnyRow, event: Event) -> dict[str, Any]:
         "cause": Cause.CANCELLED if is_told else event.facts["cause"],
         "ended_s": event.at_s,
         "detail": event.facts.get("detail", ""),
+        "signal": event.facts.get("signal"),
     }

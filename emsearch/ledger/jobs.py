@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, bindparam, delete, exists, func, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.orm import aliased
 
 from emsearch.ledger.rows import Rows, batches, insert_row, insert_rows, storable
@@ -142,7 +142,8 @@ def abandon_job(connection: Connection, token: str, now_s: float) -> None:
     Its rows stay. Should it turn up all the same, its attempts have had their turn.
     """
     jobs = connection.scalars(select(JobRow.id).where(JobRow.token == token)).all()
-    lost = {"cause": Cause.LOST, "ended_s": now_s, "detail": "its job was never submitted"}
+    never = "its job was never submitted"
+    lost = {"cause": Cause.LOST, "ended_s": now_s, "detail": never, "signal": None}
     end_attempts(connection, {row.id: lost for row in open_attempts(connection, jobs)})
     end_jobs(connection, jobs, now_s)
 
@@ -247,18 +248,20 @@ _END = (
         cause=bindparam("its_cause"),
         ended_s=bindparam("its_end_s"),
         detail=bindparam("its_detail"),
+        signal=bindparam("its_signal"),
     )
 )
 
 
 def end_attempts(connection: Connection, endings: Mapping[int, Mapping[str, Any]]) -> None:
-    """End those of the attempts that have not ended yet; of each cause, ended_s and detail."""
+    """End those of the attempts that have not ended yet; of each cause, ended_s, signal, detail."""
     rows = [
         {
             "attempt": attempt,
             "its_cause": ending["cause"],
             "its_end_s": ending["ended_s"],
             "its_detail": storable(ending["detail"]),
+            "its_signal": ending["signal"],
         }
         for attempt, ending in endings.items()
     ]
@@ -270,16 +273,35 @@ _BY_SIGNAL = (Cause.PREEMPTED, Cause.TIMEOUT)
 _TRUER = (*_BY_SIGNAL, Cause.CANCELLED, Cause.NODE_FAILURE)
 
 
-def correct_causes(connection: Connection, job_id: int, restart: int, cause: Cause) -> None:
-    """Set the true cause of attempts that left on a signal: they could not know who sent it."""
-    if cause not in _TRUER:
-        return
-    connection.execute(
-        update(AttemptRow)
-        .where(
-            AttemptRow.job_id == job_id,
-            AttemptRow.restart == restart,
-            AttemptRow.cause.in_(_BY_SIGNAL),
-        )
-        .values(cause=cause)
+_CORRECT = (
+    update(AttemptRow)
+    .where(
+        AttemptRow.job_id == bindparam("its_job"),
+        AttemptRow.restart == bindparam("its_run"),
+        or_(*(AttemptRow.cause == one for one in _BY_SIGNAL)),  # many rows at once bear no IN
     )
+    .values(
+        cause=func.coalesce(bindparam("truth"), AttemptRow.cause),
+        exit_code=bindparam("its_exit_code"),
+    )
+)
+
+
+def correct_causes(
+    connection: Connection, runs: Mapping[tuple[int, int], tuple[Cause, int | None]]
+) -> None:
+    """Set the true cause of attempts that left on a signal: they could not know who sent it.
+
+    `runs` are cause and exit code of each run, by the number of its task and of its restart.
+    """
+    rows = [
+        {
+            "its_job": job,
+            "its_run": run,
+            "truth": cause if cause in _TRUER else None,
+            "its_exit_code": exit_code,
+        }
+        for (job, run), (cause, exit_code) in runs.items()
+    ]
+    if rows:
+        connection.execute(_CORRECT, rows)

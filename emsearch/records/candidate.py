@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from math import inf, prod
 
@@ -101,12 +102,17 @@ class Recipe:
 
     def digest(self) -> str:
         """Return 12 hex digits: equal recipes have equal digests."""
-        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        return _digest(self)
 
     @property
     def batch_vx(self) -> int:
         """Voxels of a batch."""
         return self.batch_size * prod(self.patch_zyx)
+
+
+@lru_cache  # thousands of candidates of a study share one recipe
+def _digest(recipe: Recipe) -> str:
+    return sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()[:12]
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {

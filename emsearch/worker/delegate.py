@@ -188,6 +188,12 @@ class _Asked:
         self._look_s = 0.0
         self._cause: Cause | None = None
         self.last_words: Callable[[Cause], None] = lambda _cause: None
+        self.number: int | None = None
+
+    @property
+    def told(self) -> str:
+        """How it was asked to leave: its own process heard no signal."""
+        return f"asked to leave by its job's own process: {self._cause}"
 
     @property
     def cause(self) -> Cause | None:

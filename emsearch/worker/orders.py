@@ -11,6 +11,8 @@ from typing import Any
 
 from emsearch.errors import CollapsedError, DivergedError, StateError
 from emsearch.records.event import EventKind, Outcome, Post
+from emsearch.records.job import TaskName, log_path
+from emsearch.records.logs import log_tail
 from emsearch.records.order import Order, ProbeOrder
 from emsearch.records.trial import Cause
 from emsearch.records.version import code_version
@@ -31,6 +33,7 @@ HANDLERS = {
 """Which function carries an order out. They are imported by name, so that a job pays for torch
 only where an order needs it."""
 
+_ASKED = frozenset({Cause.PREEMPTED, Cause.TIMEOUT, Cause.CANCELLED})
 _DETAIL = 2000  # characters of a traceback's end that go into the ledger
 
 
@@ -42,7 +45,7 @@ def run_order(order: Order, attempt: Attempt) -> Cause:
         return Cause.CANCELLED
     attempt.say(EventKind.STARTED, {"node": node_name(), "pid": os.getpid()})
     attempt.signals.last_words = lambda cause: attempt.say(
-        EventKind.ENDED, {"cause": cause, "detail": "it did not leave when it was asked to"}
+        EventKind.ENDED, {"cause": cause, **_how_it_left(attempt, "it did not leave by itself")}
     )
     print(f"== order {order.number}: {order.kind} in {order.folder}", flush=True)  # noqa: T201
     try:
@@ -52,7 +55,8 @@ def run_order(order: Order, attempt: Attempt) -> Cause:
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the order's end
         traceback.print_exc()
         outcome = Outcome(cause=cause_of(error), facts={"detail": _tail_of(error)})
-    attempt.say(EventKind.ENDED, {"cause": outcome.cause, **outcome.facts})
+    facts = _how_it_left(attempt) if outcome.cause in _ASKED else {}
+    attempt.say(EventKind.ENDED, {"cause": outcome.cause, **facts, **outcome.facts})
     return outcome.cause
 
 
@@ -98,6 +102,14 @@ def _refuse_other_version(order: Order) -> None:
             f"order {order.number} was written by emsearch {order.version}, and this is "
             f"{code_version()}; install that version again, or launch a new study"
         )
+
+
+def _how_it_left(attempt: Attempt, *words: str) -> dict[str, Any]:
+    """Return the signal that asked an attempt to leave, and the last lines of its log."""
+    task = TaskName(token=attempt.name.token, index=attempt.name.index)
+    log = log_tail(log_path(attempt.study / "jobs", task))
+    lines = [attempt.signals.told, *words, log]
+    return {"signal": attempt.signals.number, "detail": "\n".join(filter(None, lines))}
 
 
 def _tail_of(error: Exception) -> str:

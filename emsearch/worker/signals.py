@@ -20,6 +20,8 @@ __all__ = ["Asked", "Clock", "Signals"]
 
 _ASKED_S = 20.0
 """Given to leave after SIGTERM, below Slurm's usual KillWait of 30 s."""
+_ASKING = 0.5
+"""Of the time given to leave, how long to wait for Slurm's word of why; the order goes on then."""
 _SOONER_S = 65.0
 """Slurm may send its warning of the end a minute before it is due."""
 
@@ -33,6 +35,14 @@ class Asked(Protocol):
     @property
     def cause(self) -> Cause | None:
         """Why to leave now, None to go on."""
+
+    @property
+    def number(self) -> int | None:
+        """The signal that asked, None where nobody or another process did."""
+
+    @property
+    def told(self) -> str:
+        """How it was asked to leave, and by whose word the cause is known."""
 
 
 class Clock:
@@ -64,6 +74,8 @@ class Signals:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.cause: Cause | None = None
+        self.number: int | None = None
+        self.told = ""
         self.clock = clock or Clock({})
         self.last_words: Callable[[Cause], None] = lambda _cause: None
         """Said in the place of an order that does not leave."""
@@ -92,8 +104,9 @@ class Signals:
 
     def note(self, number: int) -> None:
         """Take note of a signal: the first one says why."""
-        if self.cause is not None:
+        if self.number is not None:
             return
+        self.number = number
         warned = number == signal.SIGUSR2
         patience_s = max(0.75 * self.clock.warn_s, 5.0) if warned else _ASKED_S
         self._patience = threading.Timer(patience_s, self._insist)
@@ -101,7 +114,11 @@ class Signals:
         self._patience.start()
         timed_out = warned and self.clock.is_nearly_over()
         guess = Cause.TIMEOUT if timed_out else Cause.PREEMPTED
-        self.cause = ask_slurm(os.environ, warned=warned) or guess
+        wait_s = _ASKING * patience_s
+        cause = ask_slurm(os.environ, warned=warned, wait_s=wait_s)
+        whose = "by Slurm's word" if cause else "which is a guess"
+        self.told = f"asked to leave by {signal.Signals(number).name}: {cause or guess}, {whose}"
+        self.cause = cause or guess  # last: by it the order leaves
 
     def _watch(self) -> None:
         while numbers := os.read(self._read, 64):

@@ -8,8 +8,6 @@ from emsearch.records.trial import Cause
 
 __all__ = ["ask_slurm", "read_verdict"]
 
-_ASK_S = 3.0  # a controller that takes longer is not waited for: a checkpoint is due
-
 _STATES = {
     "CANCELLED": Cause.CANCELLED,
     "PREEMPTED": Cause.PREEMPTED,
@@ -17,8 +15,8 @@ _STATES = {
 }
 
 
-def ask_slurm(environment: Mapping[str, str], *, warned: bool) -> Cause | None:
-    """Return why this job is asked to leave, None where Slurm is not there to say so.
+def ask_slurm(environment: Mapping[str, str], *, warned: bool, wait_s: float) -> Cause | None:
+    """Return why this job is asked to leave, None where Slurm does not say so within `wait_s`.
 
     `warned` tells the warning that a job asks for, SIGUSR2, from the order to end, SIGTERM. The
     first comes before the time is up and at a preemption alike.
@@ -32,18 +30,25 @@ def ask_slurm(environment: Mapping[str, str], *, warned: bool) -> Cause | None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_ASK_S,
+            timeout=wait_s,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return read_verdict(done.stdout, warned=warned) if done.returncode == 0 else None
+    return read_verdict(done.stdout, job, warned=warned) if done.returncode == 0 else None
 
 
-def read_verdict(text: str, *, warned: bool) -> Cause | None:
-    """Return what `scontrol show job` says of why a job has to leave, None if it does not."""
-    facts = dict(re.findall(r"(\S+?)=(\S*)", text))
+def read_verdict(text: str, job: str, *, warned: bool) -> Cause | None:
+    """Return what `scontrol show job` says of why a job has to leave, None if it does not.
+
+    The last task of an array has the array's own number, by which Slurm tells of all its tasks, a
+    line each.
+    """
+    lines = (dict(re.findall(r"(\S+?)=(\S*)", line)) for line in text.splitlines())
+    facts = next((one for one in lines if one.get("JobId") == job), {})
     if facts.get("PreemptTime", "None") != "None":
         return Cause.PREEMPTED
+    if facts.get("Reason") == "TimeLimit":
+        return Cause.TIMEOUT  # its state says COMPLETING by then
     state = facts.get("JobState", "")
     if state in _STATES:
         return _STATES[state]

@@ -1,5 +1,6 @@
 """A study that everything befalls ends like one that nothing befell, on a real Slurm."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,7 @@ def tormented(
         wait_for(lambda: _is_finished(unbroken), "the unbroken study does not end", 300)
         yield study
     slurm("scancel", "--quiet", f"--user={user()}")
+    devcluster("up")  # a node that was cut off may be drained
 
 
 def _is_finished(folder: Path) -> bool:
@@ -116,6 +118,15 @@ def test_the_ledger_tells_each_cause_truly(tormented: Torment, name: str, cause:
     ended = tormented.attempt(victim.attempt)
     assert ended["cause"] == cause, ended["detail"]
     assert ended["node"] == victim.node
+
+
+@pytest.mark.parametrize("name", ["preempted", "timeout", "cancelled", "requeued"])
+def test_who_was_asked_to_leave_is_told_with_signal_and_log(tormented: Torment, name: str) -> None:
+    ended = tormented.attempt(tormented.victims[name].attempt)
+    assert ended["signal"] in {signal.SIGTERM, signal.SIGUSR2}
+    assert signal.Signals(ended["signal"]).name in ended["detail"]
+    assert "== order" in ended["detail"]  # its log
+    assert ended["exit_code"] is not None or name == "requeued", ended
 
 
 def test_a_worker_that_was_killed_is_told_with_its_signal(tormented: Torment) -> None:

@@ -113,4 +113,6 @@ def test_an_order_that_swallows_everything_is_made_to_leave_and_says_so(
     last = read_json(max((study / "inbox").iterdir()))
     assert last["kind"] == "ended"
     assert last["facts"]["cause"] == Cause.PREEMPTED
+    assert last["facts"]["signal"] == signal.SIGTERM
+    assert "asked to leave by SIGTERM" in last["facts"]["detail"]
     assert "did not leave" in last["facts"]["detail"]

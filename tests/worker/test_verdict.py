@@ -11,6 +11,7 @@ PREEMPTED = (
     "PreemptTime=2026-11-24T15:21:37 SuspendTime=None ReqB:S:C:T=0:0:*:* Power= \n"
 )
 WARNED = PREEMPTED.replace("PreemptTime=2026-11-24T15:21:37", "PreemptTime=None")
+OVERDUE = WARNED.replace("RUNNING Reason=None", "COMPLETING Reason=TimeLimit")
 CANCELLED = WARNED.replace("JobState=RUNNING", "JobState=CANCELLED")
 
 
@@ -23,17 +24,26 @@ CANCELLED = WARNED.replace("JobState=RUNNING", "JobState=CANCELLED")
         (WARNED, False, None),  # requeued by hand, or its node is to be drained
         (CANCELLED, False, Cause.CANCELLED),
         (WARNED.replace("RUNNING", "TIMEOUT"), False, Cause.TIMEOUT),
+        (OVERDUE, False, Cause.TIMEOUT),
         ("", True, None),
     ],
 )
 def test_slurm_tells_what_its_signals_do_not(text: str, warned: bool, cause: Cause | None) -> None:
-    assert read_verdict(text, warned=warned) == cause
+    assert read_verdict(text, "48", warned=warned) == cause
+
+
+def test_a_task_is_told_from_the_others_of_its_array() -> None:
+    other = PREEMPTED.replace("JobId=48", "JobId=49 ArrayJobId=48 ArrayTaskId=1")
+    own = WARNED.replace("JobId=48", "JobId=48 ArrayJobId=48 ArrayTaskId=2")
+    for text in (own + other, other + own):
+        assert read_verdict(text, "48", warned=True) == Cause.TIMEOUT
+        assert read_verdict(text, "49", warned=True) == Cause.PREEMPTED
 
 
 def test_nobody_is_asked_outside_of_a_job() -> None:
-    assert ask_slurm({}, warned=True) is None
+    assert ask_slurm({}, warned=True, wait_s=3.0) is None
 
 
 def test_a_slurm_that_is_not_there_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert ask_slurm({"SLURM_JOB_ID": "7"}, warned=True) is None
+    assert ask_slurm({"SLURM_JOB_ID": "7"}, warned=True, wait_s=3.0) is None
