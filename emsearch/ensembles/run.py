@@ -148,7 +148,8 @@ def _entries(
     for place, member in enumerate(rivals):
         name = "best baseline" if place == 0 else f"baseline, trial {member.trial}"
         entries.append(Entry(name=name, kind="baseline", method="single", ballot=alone(member)))
-    if team := task.baselines[: task.size]:
+    as_many = max(len(choice.weights), 2)  # at the ensemble's own cost: a fair rival
+    if team := task.baselines[:as_many]:
         alike = Ballot(weights={member.trial: 1 / len(team) for member in team})
         entries.append(
             Entry(name="baseline ensemble", kind="baseline_ensemble", method="mean", ballot=alike)

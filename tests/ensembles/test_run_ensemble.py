@@ -96,6 +96,16 @@ def test_members_disagreement_and_calibration_are_told(
     assert 0 < team["disagreement"]["test"] < 1
 
 
+@pytest.mark.parametrize("size", [1, 4])
+def test_the_baselines_ensemble_has_as_many_members(
+    order: EnsembleOrder, post: FakePost, size: int
+) -> None:
+    seeds = tuple(replace(order.baselines[0], trial=90 + seed) for seed in range(4))
+    facts = run_ensemble(replace(order, baselines=seeds, size=size), post).facts
+    as_many = max(len(_by_kind(facts, "ensemble")["members"]), 2)  # one would be no ensemble
+    assert len(_by_kind(facts, "baseline_ensemble")["members"]) == as_many
+
+
 def test_a_majority_is_packed_and_scored_as_one(order: EnsembleOrder, post: FakePost) -> None:
     order = replace(order, methods=("top_k",), combine=("majority",))
     entry = _by_kind(run_ensemble(order, post).facts, "ensemble")
