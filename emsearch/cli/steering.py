@@ -37,7 +37,10 @@ def extend(
     folder: Folder,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The changed study file.")],
 ) -> None:
-    """Change a study's budget, cluster or ensemble while it runs, to what a study file says."""
+    """Change the budget, cluster or ensemble of a study that runs, or have a finished one go on.
+
+    Its budget may change while it searches and again when it is finished.
+    """
     from emsearch.coordinator.holder import extend as extended
 
     typer.echo(extended(folder, file))

@@ -21,7 +21,7 @@ from emsearch.coordinator.view import Ended, Plan
 from emsearch.coordinator.window import SubmitWindow
 from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
 from emsearch.execution.executor import Ending, Executor, Request
-from emsearch.ledger import changes, jobs, queries
+from emsearch.ledger import changes, jobs, queries, searches
 from emsearch.ledger.delegations import with_parts
 from emsearch.ledger.rows import AnyRow
 from emsearch.ledger.store import Lease, Ledger
@@ -248,8 +248,7 @@ class Actor:
         changes.move_trials(connection, TrialState.PAUSED, TrialState.STOPPED, to_stop)
         for ended in done:
             if ended.kind == "ensemble":
-                for entry in ended.result["entries"]:
-                    changes.add_ensemble(connection, self._study, entry)
+                changes.put_ensembles(connection, self._study, ended.result["entries"])
 
     def _again(self, connection: Connection, ended: Ended) -> None:
         self._wait_again(connection, ended, {})
@@ -338,7 +337,10 @@ class Actor:
             if action.stage == Stage.SEARCHING:
                 values["dataset"] = self._orders.dataset(connection, self._study)
             if action.stage == Stage.TUNING:
-                facts = {"survivors": list(action.survivors)}
+                facts = {
+                    "survivors": list(action.survivors),
+                    "first": searches.highest_candidate(connection, self._study) + 1,
+                }
                 changes.record_decision(connection, self._study, "survivors", facts, time.time())
             if action.stage in {Stage.FINISHED, Stage.FAILED}:
                 values |= {"ended_s": time.time(), "paused_why": action.why, "waits_why": ""}

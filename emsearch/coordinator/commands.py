@@ -29,7 +29,9 @@ _BUDGET = {
     ("tune", "survivors"),
     ("tune", "trials"),
 }
-"""Keys that may change until tuning begins: candidates are numbered by them."""
+"""Keys that may change while the study searches, and again when it is finished: in between,
+candidates are numbered by them."""
+_OPEN = {Stage.IMPORTING, Stage.SEARCHING, Stage.FINISHED}
 
 
 def read_commands(folder: Path) -> list[Command]:
@@ -60,7 +62,6 @@ def obey(connection: Connection, study_id: int, command: Command) -> None:
 
 def why_not_extended(old: StudySpec, new: StudySpec, stage: Stage) -> str:
     """Return why a running study cannot become `new`; empty where it can."""
-    searching = stage in {Stage.IMPORTING, Stage.SEARCHING}
     for section in StudySpec.model_fields:
         if section in _MAY_CHANGE:
             continue
@@ -70,8 +71,11 @@ def why_not_extended(old: StudySpec, new: StudySpec, stage: Stage) -> str:
                 continue
             if (section, key) not in _BUDGET:
                 return f"{section}.{key} cannot change in a study that runs; launch a new one"
-            if not searching:
-                return f"{section}.{key} can change until the search is over, not in stage {stage}"
+            if stage not in _OPEN:
+                return (
+                    f"{section}.{key} cannot change in stage {stage}: it could until the search "
+                    "was over, and can again when the study is finished"
+                )
     return ""
 
 
@@ -109,10 +113,24 @@ def _extend(connection: Connection, study: AnyRow, command: Command) -> str:
         new = parse_spec(dict(command.values))
     except SpecError as error:
         return str(error)
-    refused = why_not_extended(parse_spec(study.spec), new, Stage(study.stage))
-    if not refused:
-        changes.advance(connection, study.id, {"spec": new.model_dump(mode="json")})
-    return refused
+    old, stage = parse_spec(study.spec), Stage(study.stage)
+    refused = why_not_extended(old, new, stage)
+    if refused:
+        return refused
+    changes.advance(connection, study.id, {"spec": new.model_dump(mode="json")})
+    if stage == Stage.FINISHED and old.model_copy(update={"cluster": new.cluster}) != new:
+        _go_on(connection, study, is_searched=new.search != old.search or new.tune != old.tune)
+    return ""
+
+
+def _go_on(connection: Connection, study: AnyRow, *, is_searched: bool) -> None:
+    """Take a finished study up again: its search, or the choice of its ensemble alone."""
+    now_s = time.time()
+    order = queries.last_order(connection, study.id)
+    facts = {"order": order, "idle_s": now_s - study.ended_s}
+    changes.record_decision(connection, study.id, "extend", facts, now_s)
+    stage = Stage.SEARCHING if is_searched else Stage.COMBINING
+    changes.advance(connection, study.id, {"stage": stage, "ended_s": None})
 
 
 _HANDLERS: dict[CommandKind, Callable[[Connection, AnyRow, Command], str]] = {

@@ -38,8 +38,7 @@ def delegate(
         "tune",
         {"task": facts, "expected_s": count * each_s / (_at_once(spec) or 1)},
     )
-    first = drawing.first_tuned(connection, survivor)
-    first += len(queries.tuned(connection, study_id, survivor))
+    first = drawing.next_tuned(connection, survivor)
     reserved = drawing.add_tuned(connection, row, first, [base] * count)
     delegations.reserve(connection, order, reserved, {"survivor": survivor})
 

@@ -73,7 +73,7 @@ class Drawing:
     def draw(self, connection: Connection, count: int) -> None:
         """Add `count` random candidates that are new to the study, and the baseline if missing."""
         known = self._known(connection)
-        free = searches.most_searched(connection, self._study) + 1
+        free = searches.highest_candidate(connection, self._study) + 1
         number = queries.last_draw(connection, self._study)[1]
         redrawn: Counter[str] = Counter()
         fresh = draw_new(
@@ -103,7 +103,7 @@ class Drawing:
         if action.candidate is not None:
             return self._again(connection, action.candidate, action.until_step)
         known = self._known(connection)
-        number = searches.most_searched(connection, self._study) + 1
+        number = searches.highest_candidate(connection, self._study) + 1
         bred = self._bred(connection, action.parents, number, known) if action.parents else None
         if bred is None:
             self.draw(connection, 1)
@@ -163,7 +163,7 @@ class Drawing:
         row = queries.candidates(connection, self._study, survivor)[0]
         rows = queries.tuned(connection, self._study, survivor)
         recipes = self._tuner(connection, row, rows).ask(count)
-        self.add_tuned(connection, row, self.first_tuned(connection, survivor) + len(rows), recipes)
+        self.add_tuned(connection, row, self.next_tuned(connection, survivor), recipes)
 
     def add_tuned(
         self, connection: Connection, survivor: AnyRow, first: int, recipes: Sequence[Recipe]
@@ -242,13 +242,15 @@ class Drawing:
             }
             changes.add_order(connection, self._study, "train", order)
 
-    def first_tuned(self, connection: Connection, survivor: int) -> int:
-        """Return the number of the first candidate that is tuned from a survivor."""
+    def next_tuned(self, connection: Connection, survivor: int) -> int:
+        """Return the number of the next candidate that is tuned from a survivor."""
         # Numbers follow the survivors' order, not the order in which workers finished.
-        survivors = queries.decisions(connection, self._study, "survivors")[-1].facts["survivors"]
-        place = int(survivors.index(survivor))
-        first = searches.most_searched(connection, self._study) + 1
-        return first + place * self._spec.tune.trials
+        chosen = queries.decisions(connection, self._study, "survivors")[-1].facts
+        place: int = chosen["survivors"].index(survivor)
+        known = queries.tuned(connection, self._study, survivor)
+        first = int(chosen["first"])
+        now = [one for one in known if one.candidate >= first]  # others: before it was extended
+        return first + place * self._spec.tune.trials + len(now)
 
     def _add_baseline(self, connection: Connection) -> str:
         tree = baseline(self._target, self._limits)

@@ -115,7 +115,9 @@ def extend(folder: Path, file: Path) -> str:
     ledger.close()
     if why := why_not_extended(parse_spec(study.spec), new, Stage(study.stage)):
         raise StateError(why)
-    return ask(folder, CommandKind.EXTEND, new.model_dump(mode="json"))
+    told = ask(folder, CommandKind.EXTEND, new.model_dump(mode="json"))
+    is_over = Stage(study.stage) == Stage.FINISHED
+    return f"{told}; take it up again: emsearch resume {folder}" if is_over else told
 
 
 def _will_see(kind: CommandKind) -> str:

@@ -77,9 +77,11 @@ def read_view(
         completed=_completed(connection, study.id) if is_compared else (),
         history=trials,
         spent_s=spent_s,
-        begun_s=study.created_s,
+        begun_s=study.created_s + queries.last_extension(connection, study.id).idle_s,
         tunings=_tunings(connection, study.id, plan) if stage == Stage.TUNING else (),
-        combining=_states(connection, study.id, "ensemble"),
+        combining=tuple(
+            OrderState(row.state) for row in queries.combinations(connection, study.id)
+        ),
         alike=alike_in(endings.last_ends(connection, study.id, study.resumed_s, _TRIES * ALIKE)),
     )
 

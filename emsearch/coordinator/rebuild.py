@@ -167,8 +167,7 @@ def _settle(connection: Connection, study_id: int, folder: Path) -> None:
             if order.trial_id is not None:
                 _settle_trial(connection, order, verdict, done)
         if done and order.kind == "ensemble":
-            for entry in done[-1].result["entries"]:
-                changes.add_ensemble(connection, study_id, entry)
+            changes.put_ensembles(connection, study_id, done[-1].result["entries"])
         connection.execute(update(OrderRow).where(OrderRow.id == order.id).values(state=state))
 
 

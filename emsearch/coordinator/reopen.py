@@ -31,9 +31,11 @@ def _stage_of(connection: Connection, study: AnyRow) -> Stage:
     """Return the stage that a study was in when it ended before its time."""
     if study.dataset is None:
         return Stage.IMPORTING
-    if queries.orders_of_kind(connection, study.id, "ensemble"):
+    if queries.combinations(connection, study.id):
         return Stage.COMBINING
-    return Stage.TUNING if queries.decisions(connection, study.id, "survivors") else Stage.SEARCHING
+    extended = queries.last_extension(connection, study.id).decision
+    chosen = queries.decisions(connection, study.id, "survivors")
+    return Stage.TUNING if any(row.id > extended for row in chosen) else Stage.SEARCHING
 
 
 def _retry_orders(connection: Connection, study_id: int) -> None:

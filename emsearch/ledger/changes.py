@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from emsearch.ledger.rows import batches, insert_new, insert_row, insert_rows, storable
 from emsearch.ledger.tables import (
@@ -32,13 +32,13 @@ __all__ = [
     "NewCandidate",
     "NewTrial",
     "add_candidates",
-    "add_ensemble",
     "add_order",
     "add_trials",
     "advance",
     "move_orders",
     "move_trial",
     "move_trials",
+    "put_ensembles",
     "record_decision",
     "refuse_command",
     "settle_attempts",
@@ -298,8 +298,18 @@ def record_decision(
     )
 
 
-def add_ensemble(connection: Connection, study_id: int, entry: Mapping[str, Any]) -> None:
-    """Insert an ensemble or rival with its members, as the ensemble order's result tells it."""
+def put_ensembles(
+    connection: Connection, study_id: int, entries: Iterable[Mapping[str, Any]]
+) -> None:
+    """Put the ensemble and its rivals, as an order's result tells them, in the place of others."""
+    old = select(EnsembleRow.id).where(EnsembleRow.study_id == study_id)
+    connection.execute(delete(MemberRow).where(MemberRow.ensemble_id.in_(old)))
+    connection.execute(delete(EnsembleRow).where(EnsembleRow.study_id == study_id))
+    for entry in entries:
+        _add_ensemble(connection, study_id, entry)
+
+
+def _add_ensemble(connection: Connection, study_id: int, entry: Mapping[str, Any]) -> None:
     known = {"name", "kind", "method", "validation", "test", "members"}
     inserted = insert_row(
         connection,

@@ -3,17 +3,14 @@
 from sqlalchemy import Connection, func, select
 
 from emsearch.ledger.tables import CandidateRow, TrialRow
-from emsearch.records.candidate import Origin
 
-__all__ = ["most_searched", "repeats_of", "tree_digests"]
+__all__ = ["highest_candidate", "repeats_of", "tree_digests"]
 
 
-def most_searched(connection: Connection, study_id: int) -> int:
-    """Return the highest number of a candidate that is no tuned one; -1 where there is none."""
+def highest_candidate(connection: Connection, study_id: int) -> int:
+    """Return the highest number of a candidate; -1 where there is none."""
     number = connection.scalar(
-        select(func.max(CandidateRow.number)).where(
-            CandidateRow.study_id == study_id, CandidateRow.origin != Origin.TUNED
-        )
+        select(func.max(CandidateRow.number)).where(CandidateRow.study_id == study_id)
     )
     return -1 if number is None else int(number)
 

@@ -41,9 +41,9 @@ class TunedTable:
 
 
 def tuned_tables(connection: Connection, study_id: int) -> tuple[TunedTable, ...]:
-    """Return a table for each survivor, the best survivor first."""
-    chosen = queries.decisions(connection, study_id, "survivors")
-    survivors = chosen[-1].facts["survivors"] if chosen else []
+    """Return a table for each survivor, the best first; of an extended study the latest first."""
+    chosen = reversed(queries.decisions(connection, study_id, "survivors"))
+    survivors = dict.fromkeys(number for row in chosen for number in row.facts["survivors"])
     return tuple(_tuned_table(connection, study_id, survivor) for survivor in survivors)
 
 

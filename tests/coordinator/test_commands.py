@@ -1,5 +1,6 @@
 """What users ask of a study that runs."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -12,12 +13,13 @@ from emsearch.coordinator.commands import obey, read_commands, why_not_extended
 from emsearch.coordinator.holder import ask, extend, wake, wake_elsewhere
 from emsearch.coordinator.serve import Coordinator
 from emsearch.errors import LeaseError, StateError
-from emsearch.ledger import listings, queries
+from emsearch.ledger import changes, listings, queries
 from emsearch.ledger.backup import snapshot
 from emsearch.ledger.place import SNAPSHOT, note_holder
 from emsearch.ledger.store import Lease, Ledger
 from emsearch.records.command import Command, CommandKind, post
-from emsearch.records.trial import Cause, Stage, TrialState
+from emsearch.records.spec import parse_spec
+from emsearch.records.trial import Cause, OrderState, Stage, TrialState
 from tests.support.simulated import World
 from tests.support.studies import SPEC, spec_of
 
@@ -209,7 +211,8 @@ def test_budget_cluster_and_ensemble_may_change_and_nothing_else() -> None:
     other = spec_of(training={"batch_size": 9})
     assert "training.batch_size cannot change" in why_not_extended(old, other, Stage.SEARCHING)
     more = spec_of(search={"candidates": 9})
-    assert "until the search is over" in why_not_extended(old, more, Stage.TUNING)
+    assert "until the search was over" in why_not_extended(old, more, Stage.TUNING)
+    assert why_not_extended(old, more, Stage.FINISHED) == ""
 
 
 def test_an_extended_study_trains_more(world: World) -> None:
@@ -226,3 +229,77 @@ def test_an_extended_study_trains_more(world: World) -> None:
     assert world.finish() == Stage.FINISHED
     with world.ledger.reading() as connection:
         assert queries.last_draw(connection, 1)[0] == 8
+
+
+def go_on(world: World, **differences: dict[str, object]) -> None:
+    """Extend a study that is over, and have another coordinator take it up."""
+    values = {key: dict(keys) for key, keys in world.study().spec.items()}
+    for section, keys in differences.items():
+        values[section].update(keys)
+    spec = parse_spec(values)
+    world.ledger.release(world.coordinator._lease)
+    ask(world.folder, CommandKind.EXTEND, spec.model_dump(mode="json"))
+    lease = world.ledger.acquire(1)
+    world.coordinator = Coordinator(world.ledger, lease, world.cluster, world.folder, spec)
+
+
+def tuned_of(world: World) -> dict[int, list[int]]:
+    """Return the tuned candidates' numbers by the survivor that they are of."""
+    with world.ledger.reading() as connection:
+        decisions = queries.decisions(connection, 1, "survivors")
+        survivors = {number for row in decisions for number in row.facts["survivors"]}
+        return {
+            one: [row.candidate for row in queries.tuned(connection, 1, one)] for one in survivors
+        }
+
+
+@pytest.mark.parametrize("policy", ["halving", "default"])
+def test_a_finished_study_goes_on_when_it_is_extended(tmp_path: Path, policy: str) -> None:
+    searched = {"candidates": 6} if policy == "halving" else {"trials": 10}
+    world = World.of(tmp_path, spec_of(search={"policy": policy, **searched}))
+    assert world.finish() == Stage.FINISHED
+    before = {row.id: (row.candidate, row.state, row.score) for row in world.trials()}
+    more: dict[str, object] = {"candidates": 9} if policy == "halving" else {"trials": 20}
+    go_on(world, search=more, tune={"trials": 5})
+    assert world.finish() == Stage.FINISHED
+    after = world.trials()
+    numbers = [row.candidate for row in after]
+    assert len(after) > len(before)
+    assert max(numbers) > max(number for number, _, _ in before.values())
+    for row in after:  # nothing that was scored is lost
+        if row.id in before and before[row.id][1] == TrialState.COMPLETED:
+            assert before[row.id] == (row.candidate, row.state, row.score)
+    tuned = tuned_of(world)
+    assert all(len(set(them)) == 5 for them in tuned.values())
+    assert len({one for them in tuned.values() for one in them}) == 5 * len(tuned)
+    with world.ledger.reading() as connection:
+        orders = queries.orders_of_kind(connection, 1, "ensemble")
+        kinds = [row.kind for row in listings.ensembles(connection, 1)]
+    assert [row.state for row in orders] == [OrderState.DONE, OrderState.DONE]
+    assert kinds.count("ensemble") == 1  # the latest
+
+
+def test_another_ensemble_of_a_finished_study_trains_nothing(world: World) -> None:
+    assert world.finish() == Stage.FINISHED
+    before = len(world.trials())
+    go_on(world, ensemble={"size": 2})
+    assert world.study().stage == Stage.COMBINING
+    assert world.finish() == Stage.FINISHED
+    assert len(world.trials()) == before
+    with world.ledger.reading() as connection:
+        assert len(queries.orders_of_kind(connection, 1, "ensemble")) == 2
+
+
+def test_other_cluster_options_leave_a_finished_study_finished(world: World) -> None:
+    assert world.finish() == Stage.FINISHED
+    go_on(world, cluster={"max_jobs": 9})
+    assert world.study().stage == Stage.FINISHED
+
+
+def test_the_time_that_a_study_lay_finished_is_no_searching_time(world: World) -> None:
+    assert world.finish() == Stage.FINISHED
+    with world.ledger.writing(world.coordinator._lease) as connection:
+        changes.advance(connection, 1, {"ended_s": time.time() - 7200})
+    go_on(world, search={"candidates": 7})
+    with world.ledger.reading() as connection:
+        assert queries.last_extension(connection, 1).idle_s == pytest.approx(7200, abs=60)

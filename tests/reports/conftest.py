@@ -276,8 +276,7 @@ class AStudy:
             }
             for name, kind, method, members, quality in rivals
         ]
-        for entry in entries:
-            changes.add_ensemble(connection, self.study, entry)
+        changes.put_ensembles(connection, self.study, entries)
         self._say_overlays(connection, {"entries": entries, "overlays": overlays})
 
     def _say_overlays(self, connection: Connection, result: dict[str, Any]) -> None:
