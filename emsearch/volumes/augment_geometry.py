@@ -24,6 +24,7 @@ _SCALE = 0.2
 _SHEAR = 0.1
 _ELASTIC_VX = 3.0
 _ELASTIC_KNOT_VX = 32
+_COARSER = 4
 _SHIFT_VX = 8.0
 
 
@@ -93,14 +94,15 @@ def _grid_BZYXV(image_BCZYX: Tensor, strengths: Strengths, chance: Chance) -> Te
         for size in (width, height)
     )
     half_V = torch.tensor([width / 2, height / 2]).to(image_BCZYX)
-    along_x_BXV = matrix_BVV[:, None, :, 0] * x[:, None] / half_V
-    along_y_BYV = matrix_BVV[:, None, :, 1] * y[:, None] / half_V
-    shifted_BZXV = along_x_BXV[:, None] + (shift_BZV / half_V)[:, :, None]
-    place_BZYXV = along_y_BYV[:, None, :, None] + shifted_BZXV[:, :, None]
+    matrix_BVV = matrix_BVV / half_V[:, None]
+    along_x_BVX = matrix_BVV[:, :, 0, None] * x
+    along_y_BVY = matrix_BVV[:, :, 1, None] * y
+    shifted_BZVX = along_x_BVX[:, None] + (shift_BZV / half_V)[..., None]
+    # A plane for each coordinate: every step below runs over numbers that lie side by side.
+    place_BZVYX = along_y_BVY[:, None, :, :, None] + shifted_BZVX[:, :, :, None]
     if any(strengths["elastic"]):
-        bend_BVYX = _bend_BVYX(image_BCZYX, strengths["elastic"], chance, half_V)
-        place_BZYXV += bend_BVYX.permute(0, 2, 3, 1)[:, None]
-    return place_BZYXV
+        place_BZVYX += _bend_BVYX(image_BCZYX, strengths["elastic"], chance, half_V)[:, None]
+    return place_BZVYX.permute(0, 1, 3, 4, 2)
 
 
 def _on(image: Tensor, values: NDArray[np.float64]) -> Tensor:
@@ -131,17 +133,24 @@ def _shifts_BZV(depth: int, strengths: Sequence[float], chance: Chance) -> NDArr
 def _bend_BVYX(
     image_BCZYX: Tensor, strengths: Sequence[float], chance: Chance, half_V: Tensor
 ) -> Tensor:
-    """Return a smooth field of moves along x and y in half patches."""
-    bumps = [_on(image_BCZYX, _bumps(size)) for size in image_BCZYX.shape[-2:]]
+    """Return a smooth field of moves along x and y in half patches.
+
+    It is found at every fourth voxel along each axis and interpolated, which differs by 0.015
+    voxels in the mean.
+    """
+    shape = image_BCZYX.shape[-2:]
+    bumps = [_on(image_BCZYX, _bumps(size)) for size in shape]
     knots = chance.host.normal(size=(len(strengths), 2, bumps[0].shape[1], bumps[1].shape[1]))
     knots *= _ELASTIC_VX * np.reshape(strengths, (-1, 1, 1, 1))
-    return bumps[0] @ (_on(image_BCZYX, knots) / half_V[:, None, None]) @ bumps[1].T
+    coarse_BVYX = bumps[0] @ (_on(image_BCZYX, knots) / half_V[:, None, None]) @ bumps[1].T
+    return functional.interpolate(coarse_BVYX, tuple(shape), mode="bilinear")
 
 
 @cache
 def _bumps(size: int) -> NDArray[np.float64]:
-    """Return how much each knot weighs in each voxel: the moves' standard deviation stays 1."""
-    at = np.arange(size)[:, None] / _ELASTIC_KNOT_VX
+    """Return how much each knot weighs in each fourth voxel: the moves' deviation stays 1."""
+    count = -(-size // _COARSER)
+    at = ((np.arange(count)[:, None] + 0.5) * size / count - 0.5) / _ELASTIC_KNOT_VX
     knot = np.arange(-2, size // _ELASTIC_KNOT_VX + 4)[None]
     weight = np.exp(-0.5 * ((at - knot) / 0.6) ** 2)
     bumps: NDArray[np.float64] = weight / np.linalg.norm(weight, axis=1, keepdims=True)

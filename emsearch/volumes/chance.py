@@ -31,9 +31,4 @@ class Chance:
 
     def normal_like(self, image: Tensor) -> Tensor:
         """Return normal numbers of the image's shape, drawn where it lies."""
-        if image.device.type == "cpu":
-            drawn = torch.from_numpy(self.host.standard_normal(image.shape, np.float32))
-            return drawn.to(image.dtype)
-        return torch.randn(
-            image.shape, generator=self.device, device=image.device, dtype=image.dtype
-        )
+        return torch.empty_like(image).normal_(generator=self.device)

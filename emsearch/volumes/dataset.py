@@ -24,10 +24,6 @@ __all__ = ["IGNORE", "OpenVolume", "Region", "mirrored", "open_volume", "split_r
 IGNORE = -1
 """In arrays: a voxel that is neither trained on nor scored."""
 
-_CLASS_OF = np.arange(256, dtype=np.int16)
-"""What a stored label means."""
-_CLASS_OF[IGNORED] = IGNORE
-
 Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """First voxel and the one after the last along z, y, x; it may reach beyond the volume."""
 
@@ -66,7 +62,11 @@ class OpenVolume:
 
     def _classes(self, inside: tuple[tuple[int, int], ...]) -> NDArray[np.int16]:
         stored = np.asarray(self.labels_ZYX[tuple(slice(*ends) for ends in inside)])
-        return np.take(_CLASS_OF, stored)
+        classes = stored.astype(np.int16)
+        is_ignored = stored == IGNORED
+        if is_ignored.any():
+            classes[is_ignored] = IGNORE
+        return classes
 
     def in_memory(self) -> "OpenVolume":
         """Return the same volume with its arrays read to memory."""
