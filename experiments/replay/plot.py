@@ -107,4 +107,6 @@ def _ticks(low: float, high: float, y: object) -> list[tuple[float, str]]:
             step *= finer
             break
     first = math.ceil(low / step)
-    return [(y(n * step), f"{n * step:.3f}") for n in range(first, math.floor(high / step) + 1)]
+    digits = max(-math.floor(math.log10(step) + 1e-9), 0)  # as many as tell two of them apart
+    last = math.floor(high / step)
+    return [(y(n * step), f"{n * step:.{digits}f}") for n in range(first, last + 1)]
