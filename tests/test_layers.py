@@ -81,3 +81,9 @@ def test_login_nodes_are_spared_torch(module: str) -> None:
 def test_every_file_is_small_enough_to_be_read() -> None:
     long = {str(path): n for path in FILES if (n := len(path.read_text().splitlines())) > 400}
     assert not long
+
+
+def test_workers_are_spared_the_compiler() -> None:
+    """It takes as long to import as all the rest."""
+    code = "import sys, emsearch.training.run; sys.exit('torch._dynamo' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

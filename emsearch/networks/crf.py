@@ -163,12 +163,10 @@ class CrfRnn(nn.Module):
         with torch.autocast(logits_BKZYX.device.type, enabled=False):
             precision = torch.promote_types(logits_BKZYX.dtype, torch.float32)
             image = image_BCZYX.detach().to(precision)
-            refined: Tensor = self._refined(logits_BKZYX.to(precision), image)
-            return refined
+            return self.refined(logits_BKZYX.to(precision), image)
 
-    # Its loops over the window unroll to thousands of operations, which compile for minutes.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _refined(self, unary_BKZYX: Tensor, image_BCZYX: Tensor) -> Tensor:
+    def refined(self, unary_BKZYX: Tensor, image_BCZYX: Tensor) -> Tensor:
+        """Return what the iterations make of logits, in the precision that they come in."""
         ones_B1ZYX = torch.ones_like(unary_BKZYX[:, :1])
         with torch.no_grad():
             norms = [n.clamp_min(1e-6) for n in self._messages(ones_B1ZYX, image_BCZYX)]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from emsearch.errors import DivergedError
+from emsearch.networks.compiled import compiled
 from emsearch.networks.hybrid import StagedLogits
 from emsearch.networks.late import join_late
 from emsearch.records.candidate import Recipe
@@ -77,7 +78,7 @@ class Training:
 
     def compile(self) -> None:
         """Run the network compiled from now on; rounding differs from that of the plain one."""
-        self._run = torch.compile(self.network)
+        self._run = compiled(self.network)
 
     def advance(self, image_BCZYX: Tensor, labels_BZYX: Tensor) -> None:
         """Take one step on a batch, whose labels below 0 are ignored."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from emsearch.networks.build import build
+from emsearch.networks.compiled import compiled
 from emsearch.networks.convolution import Conv3d
 from emsearch.networks.crf import CrfRnn, Window
 from emsearch.networks.hybrid import StagedLogits
@@ -65,7 +66,7 @@ def measure_layouts(family: str, device: str, repeats: int, *, is_compiled: bool
     runs = {"plain": step_of(plain, image), "last": step_of(channels_last(last), image)}
     start_s = time.perf_counter()
     if is_compiled:
-        runs["compiled"] = step_of(torch.compile(other), image)
+        runs["compiled"] = step_of(compiled(other), image)
         runs["compiled"]()
     compile_s = time.perf_counter() - start_s
     took_s = medians_s(runs, device, repeats)

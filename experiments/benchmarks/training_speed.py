@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from emsearch.inference.device import pick_device, place, reproducible
 from emsearch.networks.build import build
+from emsearch.networks.compiled import compiled
 from emsearch.networks.hybrid import StagedLogits
 from emsearch.records.candidate import Recipe
 from emsearch.records.dataset import Dataset
@@ -95,9 +96,8 @@ def our_step(order: TrainOrder, folder: Path, device: torch.device) -> Iterator[
 def bare_step(order: TrainOrder, tree: Tree, device: torch.device) -> Step:
     """Return a function that takes a step of the same network on a random batch."""
     recipe, classes = order.recipe, len(order.dataset.classes)
-    network: Any = place(build(tree, 1, classes, seed=0), device).train()
-    if order.compile:
-        network = torch.compile(network)
+    network = place(build(tree, 1, classes, seed=0), device).train()
+    run: Callable[..., Any] = compiled(network) if order.compile else network
     optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, fused=True)
     image_BCZYX = torch.randn(recipe.batch_size, 1, *recipe.patch_zyx, device=device)
     labels_BZYX = torch.randint(0, classes, image_BCZYX[:, 0].shape, device=device)
@@ -108,7 +108,7 @@ def bare_step(order: TrainOrder, tree: Tree, device: torch.device) -> Step:
         nonlocal taken
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=is_mixed):
-            output = network(image_BCZYX)
+            output = run(image_BCZYX)
         logits = output.logits_BKZYX if isinstance(output, StagedLogits) else output
         loss = functional.cross_entropy(logits.float(), labels_BZYX)
         torch.autograd.backward([loss])

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from emsearch.networks.build import build
+from emsearch.networks.compiled import compiled
 from emsearch.networks.hybrid import StagedLogits
 from emsearch.networks.layout import channels_last
 from emsearch.trees.arithmetic import Limits, Target
@@ -62,5 +63,5 @@ def test_a_compiled_network_predicts_the_same(family: str) -> None:
     made = network(family).eval().cuda()
     with torch.no_grad():
         wanted = made(image().cuda())
-        found = torch.compile(made)(image().cuda())
+        found = compiled(made)(image().cuda())
     assert torch.allclose(found, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from emsearch.networks.build import build
+from emsearch.networks.compiled import compiled
 from emsearch.networks.hybrid import StagedLogits
 from emsearch.networks.layout import channels_last
 from emsearch.trees.arithmetic import Limits, Target
@@ -38,8 +39,7 @@ def test_a_compiled_network_trains_the_same(family: str) -> None:
     image = torch.rand(2, 1, 4, 32, 32, generator=torch.Generator().manual_seed(0))
     plain, other = build(tree, 1, 3, seed=0), build(tree, 1, 3, seed=0)
     # Traced forward and backward as for code generation, without the minutes that takes.
-    compiled = torch.compile(other, backend="aot_eager")
-    losses = [_loss(network(image)) for network in (plain, compiled)]
+    losses = [_loss(run(image)) for run in (plain, compiled(other, backend="aot_eager"))]
     assert torch.allclose(losses[0], losses[1], rtol=1e-4)
     torch.autograd.backward(losses)
     for one, two in zip(plain.parameters(), other.parameters(), strict=True):
