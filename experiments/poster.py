@@ -33,7 +33,8 @@ from emsearch.ensembles.run import run_ensemble
 from emsearch.inference.box import Box
 from emsearch.inference.device import pick_device
 from emsearch.inference.ensemble import load_network
-from emsearch.inference.score import Ballot, judge, parts_of
+from emsearch.inference.part import parts_of
+from emsearch.inference.score import Ballot, judge
 from emsearch.ledger import queries
 from emsearch.ledger.store import open_ledger
 from emsearch.records.candidate import Origin, Recipe

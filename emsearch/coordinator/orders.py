@@ -127,7 +127,7 @@ class OrderWriter:
         return [ImportOrder.of(section, volume) for volume in section.volumes]
 
     def dataset(self, connection: Connection, study_id: int) -> dict[str, Any]:
-        """Return the dataset that the finished imports make, as JSON values."""
+        """Return the dataset that the finished imports make, normalised alike, as JSON values."""
         imported = {
             row.result["volume"]["name"]: _VOLUME.validate_python(row.result["volume"])
             for row in listings.attempts_of_trials(connection, study_id)
@@ -138,7 +138,7 @@ class OrderWriter:
             volumes=tuple(imported[volume.name] for volume in self._spec.dataset.volumes),
             ignore_label=self._spec.dataset.ignore_label,
         )
-        return asdict(dataset)
+        return asdict(dataset.normalised_alike())
 
     def combination(self, connection: Connection, study_id: int) -> EnsembleOrder:
         """Return the order that selects the ensemble from the study's trained trials."""

@@ -11,7 +11,6 @@ import torch
 from emsearch.ensembles.scoring import Entry, SplitResult
 from emsearch.inference.card import CARD, Card, PackedMember
 from emsearch.inference.ensemble import Ensemble, load_ensemble
-from emsearch.records.dataset import Dataset
 from emsearch.records.files import replacing, write_json
 from emsearch.records.order import EnsembleOrder, Member, tree_of
 from emsearch.records.score import Split
@@ -24,7 +23,7 @@ __all__ = ["Ensemble", "card_of", "load_ensemble", "pack"]
 def card_of(task: EnsembleOrder, entry: Entry, results: Mapping[Split, SplitResult]) -> Card:
     """Return the card of an ensemble that was scored; its weights' files are still to be named."""
     members = {member.trial: member for member in (*task.pool, *task.baselines)}
-    mean, std = _normalisation(task.dataset)
+    mean, std = task.dataset.moments
     classes = task.dataset.classes
     return Card(
         name=task.study or "ensemble",
@@ -66,22 +65,6 @@ def _packed(member: Member, weight: float, classes: int) -> PackedMember:
         trial=member.trial,
         halo_zyx=facts.halo_zyx,
     )
-
-
-def _normalisation(dataset: Dataset) -> tuple[float, float]:
-    """Return mean and standard deviation of the training voxels of all volumes together."""
-    trained = [volume for volume in dataset.volumes if volume.train is not None]
-    slices = [volume.train for volume in trained if volume.train is not None]
-    voxels = [
-        (end - first) * volume.shape_zyx[1] * volume.shape_zyx[2]
-        for volume, (first, end) in zip(trained, slices, strict=True)
-    ]
-    parts = [count / sum(voxels) for count in voxels]
-    mean = sum(part * volume.mean for part, volume in zip(parts, trained, strict=True))
-    square = sum(
-        part * (volume.std**2 + volume.mean**2) for part, volume in zip(parts, trained, strict=True)
-    )
-    return mean, (square - mean**2) ** 0.5
 
 
 def pack(folder: Path, card: Card, weights: Sequence[Path]) -> None:

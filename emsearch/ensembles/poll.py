@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from emsearch.ensembles.pool import FOLDS, Pool
 from emsearch.errors import SpecError
 from emsearch.inference.box import Box
+from emsearch.inference.cells import Cell, cells_of
+from emsearch.inference.part import Part
 from emsearch.inference.predict import Predictor
-from emsearch.inference.score import Part, blocks_of, cells_of
+from emsearch.inference.score import blocks_of
 from emsearch.inference.tiles import Tiling
 from emsearch.records.chance import seed_of
 
@@ -86,7 +88,7 @@ def draw_sample(
     rate_K = _rates(voxels_K, largest)
     rng = np.random.default_rng(seed_of("ensemble sample"))
     blocks, true, folds = [], [], []
-    cells = 0
+    cells, numbers = cells_of(parts), dict[Cell, int]()
     for part, block in blocks_of(parts, tilings):
         truth = part.truth(block).reshape(-1)
         place = np.flatnonzero(truth >= 0)
@@ -94,9 +96,9 @@ def draw_sample(
         blocks.append((part, block, place))
         true.append(truth[place].astype(np.uint8))
         fold_ZYX = np.zeros(block.shape_zyx, np.uint8)
-        for cell in cells_of(block):
-            fold_ZYX[cell.slices(block.start_zyx)] = cells % FOLDS
-            cells += 1
+        for cell, box in cells.cut(part, block):
+            number = numbers.setdefault(cell, len(numbers))
+            fold_ZYX[box.slices(block.start_zyx)] = number % FOLDS
         folds.append(fold_ZYX.reshape(-1)[place])
     true_N, fold_N = np.concatenate(true), np.concatenate(folds)
     order = np.lexsort((true_N, fold_N))
@@ -113,13 +115,17 @@ def draw_sample(
 
 
 def poll(
-    sample: Sample, asked: Sequence[Asked], folder: Path, after: Callable[[int], bool]
-) -> Pool | None:
+    sample: Sample,
+    asked: Sequence[Asked],
+    folder: Path,
+    tell: Callable[[int], None],
+    look_up: Callable[[], None] = lambda: None,
+) -> Pool:
     """Return what the networks say about the sample; answers are kept in `folder`, compressed.
 
     One that is there already, of the same weights about the same voxels, is not asked for again. A
-    network is loaded when its turn comes and dropped then; `after` is told how many have answered,
-    and None is returned where it says to leave.
+    network is loaded when its turn comes and dropped then. `tell` is told how many have answered;
+    `look_up` is called block by block, and what it raises ends the poll.
     """
     shape = (len(asked), len(sample.stands_for_K), len(sample.true_N))
     probability_MKN = np.empty(shape, np.uint8)
@@ -129,11 +135,10 @@ def poll(
         mark = {"weights": one.digest, "sample": about}
         answer_KN = _kept(path, mark)
         if answer_KN is None:
-            answer_KN = _ask(sample, one.load())
+            answer_KN = _ask(sample, one.load(), look_up)
             _keep(path, answer_KN, mark)
         probability_MKN[place] = answer_KN
-        if not after(place + 1):
-            return None
+        tell(place + 1)
     return Pool(
         probability_MKN=probability_MKN,
         true_N=sample.true_N,
@@ -146,8 +151,11 @@ def _kept(path: Path, mark: dict[str, str]) -> NDArray[np.uint8] | None:
     """Return the answer that is kept at `path`, None where there is none or another."""
     if not path.is_dir():
         return None
-    found: Any = zarr.open_array(path, mode="r")
-    return np.asarray(found[:]) if dict(found.attrs) == mark else None
+    try:
+        found: Any = zarr.open_array(path, mode="r")
+        return np.asarray(found[:]) if dict(found.attrs) == mark else None
+    except (OSError, ValueError, RuntimeError):
+        return None  # a host died while it was written: it is asked for again
 
 
 def _keep(path: Path, answer_KN: NDArray[np.uint8], mark: dict[str, str]) -> None:
@@ -169,11 +177,12 @@ def _keep(path: Path, answer_KN: NDArray[np.uint8], mark: dict[str, str]) -> Non
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _ask(sample: Sample, predictor: Predictor) -> NDArray[np.uint8]:
+def _ask(sample: Sample, predictor: Predictor, look_up: Callable[[], None]) -> NDArray[np.uint8]:
     """Return the probability_KN of the sample's voxels in 255ths."""
     answer_KN = np.empty((predictor.classes, len(sample.true_N)), np.uint8)
     first = 0
     for part, block, place in sample.blocks:
+        look_up()
         probability_KZYX = predictor.probability(part.reader, part.volume_zyx, block)
         chosen_KN = probability_KZYX.reshape(predictor.classes, -1)[:, place]
         rank_N = sample.rank_N[first : first + len(place)]

@@ -25,10 +25,11 @@ from emsearch.ensembles.worst import Worst
 from emsearch.errors import SpecError
 from emsearch.inference.device import pick_device, reproducible
 from emsearch.inference.ensemble import load_network
+from emsearch.inference.part import parts_of
 from emsearch.inference.predict import Predictor, tiling_of
-from emsearch.inference.score import Ballot, parts_of
+from emsearch.inference.score import Ballot
 from emsearch.records.dataset import Dataset
-from emsearch.records.event import Outcome, Post
+from emsearch.records.event import AskedToLeaveError, Outcome, Post, leave_if_asked
 from emsearch.records.order import EnsembleOrder, Member, tree_of
 from emsearch.records.score import Split
 from emsearch.records.trial import Cause
@@ -46,14 +47,31 @@ def run_ensemble(task: EnsembleOrder, post: Post) -> Outcome:
 
     Raises SpecError for an order without trials.
     """
-    members = {member.trial: member for member in (*task.pool, *task.baselines)}
     if not task.pool:
         raise SpecError("an ensemble needs trained trials to select from, and the pool is empty")
     device = pick_device(task.device)
+    try:
+        entries, results, facts = _selected(task, post, device)
+    except AskedToLeaveError as asked:
+        return Outcome(cause=asked.cause)
+    if not post.holds_claim():
+        return Outcome(cause=Cause.CANCELLED, facts={"superseded": True})
+    for entry in entries:
+        if entry.kind in _FOLDERS:
+            _pack(task, post, entry, results, post.study / "ensembles" / _FOLDERS[entry.kind])
+    return Outcome(cause=Cause.COMPLETED, facts=facts)
+
+
+def _selected(
+    task: EnsembleOrder, post: Post, device: torch.device
+) -> tuple[list[Entry], Results, dict[str, Any]]:
+    """Return who was scored, what each came to, and both as facts.
+
+    Raises AskedToLeaveError: the answers of trials that were asked by then are kept.
+    """
+    members = {member.trial: member for member in (*task.pool, *task.baselines)}
     with reproducible(device):
         pool = _poll(task, post, device)
-        if pool is None:
-            return Outcome(cause=post.stop_cause() or Cause.PREEMPTED)
         choice = select(pool, task.size, task.methods, task.combine)
         entries = _entries(task, choice, best_single(pool), _temperature(pool, choice))
         del pool
@@ -64,23 +82,19 @@ def run_ensemble(task: EnsembleOrder, post: Post) -> Outcome:
             if _has(task.dataset, split):
                 parts = parts_of(task.dataset, post.study, split)
                 worst = Worst()  # of the last split, which is shown
-                results[split] = score_split(parts, split, entries, predictors, worst.look)
+                looks = (worst.look, lambda *_seen: leave_if_asked(post))
+                results[split] = score_split(parts, split, entries, predictors, looks)
         paths = draw_overlays(
             parts, worst, entries, predictors, (post.folder, task.dataset.classes)
         )
         overlays = [path.relative_to(post.study).as_posix() for path in paths]
-    if not post.holds_claim():
-        return Outcome(cause=Cause.CANCELLED, facts={"superseded": True})
-    for entry in entries:
-        if entry.kind in _FOLDERS:
-            _pack(task, post, entry, results, post.study / "ensembles" / _FOLDERS[entry.kind])
     told = [_tell(entry, results) for entry in entries]
     told[0] |= {"left_out_iou": None if np.isnan(choice.left_out_iou) else choice.left_out_iou}
-    return Outcome(cause=Cause.COMPLETED, facts={"entries": told, "overlays": overlays})
+    return entries, results, {"entries": told, "overlays": overlays}
 
 
-def _poll(task: EnsembleOrder, post: Post, device: torch.device) -> Pool | None:
-    """Return what the pool says of validation voxels, None where it is time to leave."""
+def _poll(task: EnsembleOrder, post: Post, device: torch.device) -> Pool:
+    """Return what the pool says of validation voxels. Raises AskedToLeaveError."""
     classes = len(task.dataset.classes)
     tilings = [tiling_of(tree_of(m), classes, m.patch_zyx, device) for m in task.pool]
     parts = parts_of(task.dataset, post.study, Split.VALIDATION)
@@ -94,17 +108,13 @@ def _poll(task: EnsembleOrder, post: Post, device: torch.device) -> Pool | None:
         for member in task.pool
     ]
 
-    def after(done: int) -> bool:
-        post.progress(done, len(asked))
-        return post.stop_cause() is None
-
     folder = post.study / "ensembles" / "predictions"
-    pool = poll(sample, asked, folder, after)
-    if pool is not None:
-        names = {f"{one.name}.zarr" for one in asked}
-        for path in folder.glob("[0-9]*.zarr"):
-            if path.name not in names:
-                shutil.rmtree(path, ignore_errors=True)  # of a trial that is no longer in the pool
+    tell = partial(post.progress, of=len(asked))
+    pool = poll(sample, asked, folder, tell, partial(leave_if_asked, post))
+    names = {f"{one.name}.zarr" for one in asked}
+    for path in folder.glob("[0-9]*.zarr"):
+        if path.name not in names:
+            shutil.rmtree(path, ignore_errors=True)  # of a trial that is no longer in the pool
     return pool
 
 

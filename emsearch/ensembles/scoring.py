@@ -3,7 +3,7 @@
 Axes: C cell of a split, K class, N voxel, Z Y X voxels in array order.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
@@ -15,21 +15,22 @@ from numpy.typing import NDArray
 from emsearch.ensembles.calibrate import Reliability
 from emsearch.ensembles.gain import gains_over
 from emsearch.inference.box import Box
+from emsearch.inference.cells import Cell, cells_of
 from emsearch.inference.committee import tempered
+from emsearch.inference.part import Part
 from emsearch.inference.predict import Predictor
 from emsearch.inference.score import (
     Ballot,
-    Part,
     Verdict,
-    confusions_in_cells,
     judge_blocks,
 )
-from emsearch.metrics.overlap import Confusion
+from emsearch.metrics.overlap import Confusion, confusion
 from emsearch.metrics.scorecard import score
 from emsearch.records.score import Score, Split
 
 __all__ = ["Entry", "Look", "SplitResult", "score_split"]
 
+Slices = tuple[slice, slice, slice]
 Look = Callable[[Part, Box, NDArray[np.int16], NDArray[np.uint8]], None]
 
 
@@ -63,19 +64,27 @@ class SplitResult:
 class _Tally:
     """Counts of one entry."""
 
-    cells: list[Confusion] = field(default_factory=list)
+    cells: dict[Cell, Confusion] = field(default_factory=dict)
     differing: float = 0.0
     pairs: int = 0
     voxels: int = 0
     raw: Reliability = field(default_factory=Reliability)
     tempered: Reliability = field(default_factory=Reliability)
 
-    def add(self, entry: Entry, block: Box, truth_ZYX: NDArray[np.int16], verdict: Verdict) -> None:
-        """Count a block."""
+    def add(
+        self,
+        entry: Entry,
+        pieces: Iterable[tuple[Cell, Slices]],
+        truth_ZYX: NDArray[np.int16],
+        verdict: Verdict,
+    ) -> None:
+        """Count a block, whose pieces belong to cells."""
         probability_KZYX = verdict.probabilities[entry.name]
         classes = len(probability_KZYX)
         labels_ZYX = verdict.labels(entry.name)
-        self.cells += confusions_in_cells(labels_ZYX, truth_ZYX, block, classes)
+        for cell, place in pieces:
+            counts_KK = confusion(labels_ZYX[place], truth_ZYX[place], classes)
+            self.cells[cell] = self.cells[cell] + counts_KK if cell in self.cells else counts_KK
         known_ZYX = truth_ZYX >= 0
         voxels = int(np.count_nonzero(known_ZYX))
         self.voxels += voxels
@@ -89,26 +98,34 @@ class _Tally:
         calibrated = tempered(torch.from_numpy(probability_KZYX), entry.temperature).numpy()
         self.tempered.add(calibrated.reshape(classes, -1), true_N)
 
+    @property
+    def confusion_CKK(self) -> NDArray[np.int64]:
+        """Counts by cell, in the same order for all entries of a split."""
+        return np.stack([self.cells[cell] for cell in sorted(self.cells)])
+
 
 def score_split(
     parts: Sequence[Part],
     split: Split,
     entries: Sequence[Entry],
     predictors: Mapping[int, Predictor],
-    look: Look = lambda *_seen: None,
+    looks: Iterable[Look] = (),
 ) -> SplitResult:
     """Return what the entries come to on a split; the first is the ensemble that gains count for.
 
-    Each network predicts a block once, for all entries that it belongs to. `look` is shown each
-    block with its truth_ZYX and the first entry's labels_ZYX.
+    Each network predicts a block once, for all entries that it belongs to. Each of `looks` is
+    shown each block with its truth_ZYX and the first entry's labels_ZYX; what it raises ends this.
     """
     tallies = {entry.name: _Tally() for entry in entries}
     ballots = {entry.name: entry.ballot for entry in entries}
+    grid = cells_of(parts)
     for part, block, truth_ZYX, verdict in judge_blocks(parts, predictors, ballots):
-        look(part, block, truth_ZYX, verdict.labels(entries[0].name))
+        for look in looks:
+            look(part, block, truth_ZYX, verdict.labels(entries[0].name))
+        pieces = [(cell, box.slices(block.start_zyx)) for cell, box in grid.cut(part, block)]
         for entry in entries:
-            tallies[entry.name].add(entry, block, truth_ZYX, verdict)
-    cells = {name: np.stack(tally.cells) for name, tally in tallies.items()}
+            tallies[entry.name].add(entry, pieces, truth_ZYX, verdict)
+    cells = {name: tally.confusion_CKK for name, tally in tallies.items()}
     return SplitResult(
         scores={name: score(confusion_CKK.sum(0), split) for name, confusion_CKK in cells.items()},
         gains={name: asdict(gain) for name, gain in gains_over(entries[0].name, cells).items()},

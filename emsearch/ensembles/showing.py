@@ -10,8 +10,9 @@ from emsearch.ensembles.overlay import write_overlay
 from emsearch.ensembles.scoring import Entry
 from emsearch.ensembles.worst import Worst
 from emsearch.inference.box import Box
+from emsearch.inference.part import Part
 from emsearch.inference.predict import Predictor
-from emsearch.inference.score import Part, judge
+from emsearch.inference.score import judge
 
 __all__ = ["WORST", "draw_overlays"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from emsearch.inference.box import Box
-from emsearch.inference.score import Part
+from emsearch.inference.part import Part
 
 __all__ = ["WORST_SIDE", "Place", "Worst", "worst_place"]
 

@@ -5,74 +5,26 @@ Axes: K class, Z Y X voxels in array order.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emsearch.errors import SpecError
-from emsearch.inference.box import Box, Reader, Shape, split_box
+from emsearch.inference.box import Box, split_box
 from emsearch.inference.committee import block_shape, vote_of
+from emsearch.inference.part import Part
 from emsearch.inference.predict import Predictor, most_probable
 from emsearch.inference.tiles import Tiling
 from emsearch.metrics.overlap import Confusion, confusion
-from emsearch.records.dataset import Dataset
-from emsearch.records.score import Split
-from emsearch.volumes.dataset import OpenVolume, open_volume
-
-CELL_VX = 256
-"""Width of the squares that a split's sections are cut into, to tell how sure a score is."""
 
 __all__ = [
     "Ballot",
-    "Part",
     "Verdict",
     "blocks_of",
     "confusion_on",
-    "confusions_in_cells",
     "judge",
     "judge_blocks",
-    "parts_of",
 ]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """The part of a volume that belongs to a split."""
-
-    volume: OpenVolume
-    region: Box
-
-    @property
-    def volume_zyx(self) -> Shape:
-        """Shape of the whole volume."""
-        return self.volume.record.shape_zyx
-
-    @property
-    def reader(self) -> Reader:
-        """Reads the normalised image, context beyond the split included."""
-        return lambda box: self.volume.read_image(box.ranges)
-
-    def truth(self, box: Box) -> NDArray[np.int16]:
-        """Return the labels_ZYX of `box`, -1 where they are ignored."""
-        return self.volume.read_labels(box.ranges)
-
-
-def parts_of(dataset: Dataset, study: Path, split: Split) -> list[Part]:
-    """Return the parts of the dataset's volumes that belong to `split`.
-
-    Raises SpecError where there is none.
-    """
-    found = []
-    for record in dataset.volumes:
-        if (slices := record.slices(split)) is not None:
-            _, y, x = record.shape_zyx
-            region = Box(start_zyx=(slices[0], 0, 0), stop_zyx=(slices[1], y, x))
-            found.append(Part(volume=open_volume(record, study), region=region))
-    if not found:
-        raise SpecError(f"no volume has slices for {split}; give one of them some")
-    return found
 
 
 def blocks_of(parts: Sequence[Part], tilings: Sequence[Tiling]) -> Iterator[tuple[Part, Box]]:
@@ -132,19 +84,6 @@ def judge_blocks(
     """
     for part, block in blocks_of(parts, [predictor.tiling for predictor in predictors.values()]):
         yield part, block, part.truth(block), judge(part, block, predictors, ballots)
-
-
-def cells_of(box: Box) -> Iterator[Box]:
-    """Yield the cells that a box is made of, in array order."""
-    return split_box(box, (1, CELL_VX, CELL_VX))
-
-
-def confusions_in_cells(
-    labels_ZYX: NDArray[np.uint8], truth_ZYX: NDArray[np.int16], block: Box, classes: int
-) -> list[Confusion]:
-    """Return the confusions of a block's cells: what intervals are drawn from."""
-    places = (cell.slices(block.start_zyx) for cell in cells_of(block))
-    return [confusion(labels_ZYX[place], truth_ZYX[place], classes) for place in places]
 
 
 def judge(

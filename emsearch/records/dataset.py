@@ -1,6 +1,6 @@
 """Which volumes there are and which part of them is for what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from emsearch.errors import SpecError
 from emsearch.records.score import Split
@@ -31,6 +31,12 @@ class VolumeRecord:
     checksum: str = ""
     """sha256 of image and labels as imported."""
 
+    @property
+    def trained_voxels(self) -> int:
+        """Voxels of its training slices, of all slices where it has none."""
+        first, end = self.train or (0, self.shape_zyx[0])
+        return (end - first) * self.shape_zyx[1] * self.shape_zyx[2]
+
     def slices(self, split: Split) -> ZRange | None:
         """Return the z range of `split`, None where the volume has no part in it."""
         return {Split.TRAIN: self.train, Split.VALIDATION: self.validation, Split.TEST: self.test}[
@@ -51,3 +57,29 @@ class Dataset:
         names = [volume.name for volume in self.volumes]
         if len(set(names)) != len(names):
             raise SpecError(f"two volumes have the same name: {sorted(names)}; give each its own")
+
+    @property
+    def moments(self) -> tuple[float, float]:
+        """Mean and standard deviation of the training voxels of all volumes together.
+
+        Of all voxels where no volume has training slices.
+        """
+        trained = [one for one in self.volumes if one.train is not None] or list(self.volumes)
+        voxels = [one.trained_voxels for one in trained]
+        parts = [count / sum(voxels) for count in voxels]
+        mean = sum(part * one.mean for part, one in zip(parts, trained, strict=True))
+        spread = sum(
+            part * (one.std**2 + (one.mean - mean) ** 2)
+            for part, one in zip(parts, trained, strict=True)
+        )
+        return mean, spread**0.5
+
+    def normalised_alike(self) -> "Dataset":
+        """Return the same with these moments for every volume.
+
+        An ensemble knows them alone when it segments a new volume: it is to be trained and scored
+        as it will be used.
+        """
+        mean, std = self.moments
+        alike = tuple(replace(volume, mean=mean, std=std) for volume in self.volumes)
+        return replace(self, volumes=alike)

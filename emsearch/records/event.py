@@ -13,7 +13,15 @@ from typing import Any, Protocol
 from emsearch.errors import SpecError
 from emsearch.records.trial import Cause
 
-__all__ = ["AttemptName", "Event", "EventKind", "Outcome", "Post"]
+__all__ = [
+    "AskedToLeaveError",
+    "AttemptName",
+    "Event",
+    "EventKind",
+    "Outcome",
+    "Post",
+    "leave_if_asked",
+]
 
 
 class EventKind(StrEnum):
@@ -86,6 +94,14 @@ class Outcome:
     """JSON values: the order's result."""
 
 
+class AskedToLeaveError(Exception):
+    """It is time to leave: what a look-up raises amid work that is not kept."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
 class Post(Protocol):
     """What an attempt is handed to speak through; it writes nowhere else."""
 
@@ -108,3 +124,9 @@ class Post(Protocol):
 
     def holds_claim(self) -> bool:
         """Return whether this attempt is the one that counts; one that is not leaves."""
+
+
+def leave_if_asked(post: Post) -> None:
+    """Raise AskedToLeaveError where it is time to leave."""
+    if (cause := post.stop_cause()) is not None:
+        raise AskedToLeaveError(cause)

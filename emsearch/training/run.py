@@ -17,8 +17,9 @@ import torch
 
 from emsearch.errors import CollapsedError, DivergedError
 from emsearch.inference.device import pick_device, place, reproducible
+from emsearch.inference.part import Part, parts_of
 from emsearch.inference.predict import Predictor
-from emsearch.inference.score import Part, confusion_on, parts_of
+from emsearch.inference.score import confusion_on
 from emsearch.metrics.overlap import Confusion
 from emsearch.metrics.scorecard import score
 from emsearch.networks.build import build

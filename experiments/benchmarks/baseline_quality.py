@@ -31,8 +31,9 @@ import torch
 from numpy.typing import NDArray
 
 from emsearch.inference.device import reproducible
+from emsearch.inference.part import parts_of
 from emsearch.inference.predict import Predictor
-from emsearch.inference.score import confusion_on, parts_of
+from emsearch.inference.score import confusion_on
 from emsearch.metrics.overlap import confusion
 from emsearch.metrics.scorecard import score
 from emsearch.networks.build import rebuild

@@ -25,8 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from emsearch.inference.device import pick_device, reproducible
+from emsearch.inference.part import parts_of
 from emsearch.inference.predict import Predictor
-from emsearch.inference.score import confusion_on, parts_of
+from emsearch.inference.score import confusion_on
 from emsearch.metrics.scorecard import score
 from emsearch.records.candidate import Recipe
 from emsearch.records.dataset import Dataset

@@ -163,8 +163,10 @@ def test_who_does_not_count_any_more_packs_nothing(order: EnsembleOrder, post: F
     assert (post.study / "ensembles" / "best" / "ensemble.json").stat().st_mtime_ns == before
 
 
-def test_who_is_asked_to_leave_leaves(order: EnsembleOrder, post: FakePost) -> None:
-    post.stop_after = 0
+@pytest.mark.parametrize("trials", [0, 1, 4])
+def test_who_is_asked_to_leave_leaves(order: EnsembleOrder, post: FakePost, trials: int) -> None:
+    post.stop_after = trials  # of the pool: after all of them, the choice is still to be scored
+    assert len(order.pool) == 4
     assert run_ensemble(order, post).cause is Cause.PREEMPTED
 
 
