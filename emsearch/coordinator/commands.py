@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from emsearch.coordinator.reopen import reopen
 from emsearch.errors import SpecError
-from emsearch.ledger import changes, queries
+from emsearch.ledger import changes, extensions, queries
 from emsearch.ledger.rows import AnyRow
 from emsearch.records.command import Command, CommandKind
 from emsearch.records.spec import StudySpec, parse_spec
@@ -126,7 +126,7 @@ def _extend(connection: Connection, study: AnyRow, command: Command) -> str:
 def _go_on(connection: Connection, study: AnyRow, *, is_searched: bool) -> None:
     """Take a finished study up again: its search, or the choice of its ensemble alone."""
     now_s = time.time()
-    order = queries.last_order(connection, study.id)
+    order = extensions.last_order(connection, study.id)
     facts = {"order": order, "idle_s": now_s - study.ended_s}
     changes.record_decision(connection, study.id, "extend", facts, now_s)
     stage = Stage.SEARCHING if is_searched else Stage.COMBINING

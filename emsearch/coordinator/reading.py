@@ -19,7 +19,7 @@ from emsearch.coordinator.view import (
     Window,
 )
 from emsearch.execution.executor import JobReport
-from emsearch.ledger import endings, jobs, queries
+from emsearch.ledger import endings, extensions, jobs, queries
 from emsearch.ledger.rows import AnyRow
 from emsearch.records.candidate import Origin
 from emsearch.records.job import TaskName
@@ -77,10 +77,10 @@ def read_view(
         completed=_completed(connection, study.id) if is_compared else (),
         history=trials,
         spent_s=spent_s,
-        begun_s=study.created_s + queries.last_extension(connection, study.id).idle_s,
+        begun_s=study.created_s + extensions.last_extension(connection, study.id).idle_s,
         tunings=_tunings(connection, study.id, plan) if stage == Stage.TUNING else (),
         combining=tuple(
-            OrderState(row.state) for row in queries.combinations(connection, study.id)
+            OrderState(row.state) for row in extensions.combinations(connection, study.id)
         ),
         alike=alike_in(endings.last_ends(connection, study.id, study.resumed_s, _TRIES * ALIKE)),
     )

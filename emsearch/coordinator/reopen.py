@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection
 
-from emsearch.ledger import changes, queries
+from emsearch.ledger import changes, extensions, queries
 from emsearch.ledger.rows import AnyRow
 from emsearch.records.candidate import Origin
 from emsearch.records.trial import ENDED, Cause, OrderState, Stage, TrialState
@@ -31,9 +31,9 @@ def _stage_of(connection: Connection, study: AnyRow) -> Stage:
     """Return the stage that a study was in when it ended before its time."""
     if study.dataset is None:
         return Stage.IMPORTING
-    if queries.combinations(connection, study.id):
+    if extensions.combinations(connection, study.id):
         return Stage.COMBINING
-    extended = queries.last_extension(connection, study.id).decision
+    extended = extensions.last_extension(connection, study.id).decision
     chosen = queries.decisions(connection, study.id, "survivors")
     return Stage.TUNING if any(row.id > extended for row in chosen) else Stage.SEARCHING
 

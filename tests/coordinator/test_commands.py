@@ -13,7 +13,7 @@ from emsearch.coordinator.commands import obey, read_commands, why_not_extended
 from emsearch.coordinator.holder import ask, extend, wake, wake_elsewhere
 from emsearch.coordinator.serve import Coordinator
 from emsearch.errors import LeaseError, StateError
-from emsearch.ledger import changes, listings, queries
+from emsearch.ledger import changes, extensions, listings, queries
 from emsearch.ledger.backup import snapshot
 from emsearch.ledger.place import SNAPSHOT, note_holder
 from emsearch.ledger.store import Lease, Ledger
@@ -302,4 +302,4 @@ def test_the_time_that_a_study_lay_finished_is_no_searching_time(world: World) -
         changes.advance(connection, 1, {"ended_s": time.time() - 7200})
     go_on(world, search={"candidates": 7})
     with world.ledger.reading() as connection:
-        assert queries.last_extension(connection, 1).idle_s == pytest.approx(7200, abs=60)
+        assert extensions.last_extension(connection, 1).idle_s == pytest.approx(7200, abs=60)
