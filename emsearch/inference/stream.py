@@ -6,6 +6,7 @@ Axes: K class, Z Y X voxels in array order.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise, product
 from math import ceil, prod
 from pathlib import Path
@@ -26,7 +27,7 @@ from emsearch.inference.predict import most_probable
 from emsearch.inference.resample import Regrid, Resampled, step_between
 from emsearch.inference.source import Held, Source, open_source
 from emsearch.inference.views import Manner
-from emsearch.records.event import Outcome, Post
+from emsearch.records.event import AskedToLeaveError, Outcome, Post, leave_if_asked
 from emsearch.records.order import SegmentOrder
 from emsearch.records.trial import Cause
 
@@ -69,29 +70,16 @@ def run_segment(task: SegmentOrder, post: Post) -> Outcome:
     output = begin(task)
     wanted = range(len(output.blocks)) if task.blocks is None else task.blocks
     missing = [number for number in wanted if not output.has(output.blocks[number])]
-
-    def look_up() -> None:
-        if (cause := post.stop_cause()) is not None:
-            raise _AskedToLeaveError(cause)
-
     if missing:
         writer = _Writer.of(task, output)
         try:
-            for turn, _ in enumerate(writer.carry_out_each(missing, look_up)):
+            for turn, _ in enumerate(writer.carry_out_each(missing, partial(leave_if_asked, post))):
                 post.progress(turn + 1, len(missing))
-        except _AskedToLeaveError as asked:
+        except AskedToLeaveError as asked:
             return Outcome(cause=asked.cause)
     if task.blocks is None:
         output.finish()
     return Outcome(cause=Cause.COMPLETED, facts={"blocks": len(missing)})
-
-
-class _AskedToLeaveError(Exception):
-    """It is time to leave."""
-
-    def __init__(self, cause: Cause) -> None:
-        super().__init__(cause)
-        self.cause = cause
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ is complete. It reads the checkpoints of all attempts at its trial.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from os.path import relpath
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from emsearch.metrics.overlap import Confusion
 from emsearch.metrics.scorecard import score
 from emsearch.networks.build import build
 from emsearch.records.chance import seed_of
-from emsearch.records.event import Outcome, Post
+from emsearch.records.event import AskedToLeaveError, Outcome, Post, leave_if_asked
 from emsearch.records.files import read_json, replacing, write_json
 from emsearch.records.order import TrainOrder, tree_of
 from emsearch.records.score import Score, Split
@@ -163,8 +164,8 @@ class _Trial:
         """Score the averaged network; False where it is asked to leave before that is done."""
         loss = self.training.mean_loss()
         try:
-            confusion_KK = validation.look(self.training, self._look_up)
-        except _AskedToLeave:
+            confusion_KK = validation.look(self.training, partial(leave_if_asked, self.post))
+        except AskedToLeaveError:
             return False
         self.training.forget_loss()
         drawn = batches.drawn.drawn()
@@ -180,10 +181,6 @@ class _Trial:
         self.best.see(self.evaluated, self.training.average.network)
         self.post.evaluated(self.evaluated)
         return True
-
-    def _look_up(self) -> None:
-        if self.post.stop_cause() is not None:
-            raise _AskedToLeave
 
     def _leave(self, cause: Cause, facts: Mapping[str, Any], batches: Batches) -> Outcome:
         facts = {"first_step": self.first_step, **facts}
@@ -279,10 +276,6 @@ class _Validation:
                 "other seeds may not"
             )
         return confusion_KK
-
-
-class _AskedToLeave(Exception):  # noqa: N818 - no error
-    """It is time to leave, in the midst of an evaluation."""
 
 
 _SUPERSEDED = Outcome(cause=Cause.CANCELLED, facts={"superseded": True})

@@ -3,7 +3,9 @@
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from hypothesis import given
@@ -153,3 +155,18 @@ def test_a_recycled_number_is_another_process() -> None:
 
 def test_the_version_is_the_packages() -> None:
     assert code_version().startswith("0.1.0")
+
+
+def test_volumes_are_normalised_by_the_training_voxels_of_all_together() -> None:
+    def volume(name: str, sections: int, mean: float, std: float, **split: Any) -> VolumeRecord:
+        shape = (sections, 8, 8)
+        return replace(VOLUME, name=name, shape_zyx=shape, mean=mean, std=std, **split)
+
+    none = {"train": None, "validation": None, "test": None}
+    dark = volume("dark", 4, 100.0, 10.0, **none | {"train": (0, 3)})
+    light = volume("light", 4, 140.0, 20.0, **none | {"train": (0, 1)})
+    tested = volume("tested", 9, 30.0, 5.0, **none | {"test": (0, 9)})
+    alike = Dataset(classes=("a", "b"), volumes=(dark, light, tested)).normalised_alike()
+    grey = np.array([90.0, 110.0] * 3 + [120.0, 160.0])  # with these moments
+    assert {(one.mean, one.std) for one in alike.volumes} == {alike.moments}
+    assert alike.moments == pytest.approx((grey.mean(), grey.std()))
