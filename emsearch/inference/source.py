@@ -46,9 +46,14 @@ class Source:
             self._chunks.require(box)
         if not self._stack.is_paged:
             return self._stack.read_box(box)
+        ranges = [
+            range(*part.indices(length)) for part, length in zip(box, self.shape, strict=True)
+        ]
+        voxels: NDArray[Any] = np.empty([len(part) for part in ranges], self._stack.dtype)
         with self._reading:  # windows and the next block are read in threads of their own
-            sections = [self._section(z)[box[1:]] for z in range(*box[0].indices(self.shape[0]))]
-        return np.stack(sections)
+            for place, z in enumerate(ranges[0]):  # copied: a view would keep its whole section
+                voxels[place] = self._section(z)[box[1:]]
+        return voxels
 
     def _section(self, z: int) -> NDArray[Any]:
         if z in self._sections:
@@ -100,7 +105,6 @@ class _Chunks:
         self._array = array
         self._root = root
         self._sizes = tuple(array.shards or array.chunks)
-        self._found: set[tuple[int, ...]] = set()
 
     def require(self, box: _Slices) -> None:
         """Raise SpecError where a chunk of the box is not there."""
@@ -109,15 +113,12 @@ class _Chunks:
         starts = [range(b.start // n, -(-b.stop // n)) for b, n in zip(box, sizes, strict=True)]
         for place in product(*starts):
             key = place[1:] if spare < 0 else (0,) * spare + place
-            if key in self._found:
-                continue
             name = self._array.metadata.encode_chunk_key(key)
             if not (self._root / name).is_file():
                 raise SpecError(
                     f"chunk {name} of the volume is missing; copy it, or say "
                     "--allow-missing where chunks without tissue were never written"
                 )
-            self._found.add(key)
 
 
 def _chunks_of(array: Any) -> _Chunks | None:

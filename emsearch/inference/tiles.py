@@ -161,20 +161,27 @@ def _cuts(start: int, stop: int, step: int, divisor: int) -> list[tuple[int, int
 def _blended_tiles(tiling: Tiling, volume_zyx: Shape, region: Box) -> Iterator[Tile]:
     window_zyx = tiling.window_zyx or tiling.step_zyx
     starts = [
-        _starts(length, window, step)
-        for length, window, step in zip(volume_zyx, window_zyx, tiling.step_zyx, strict=True)
+        _starts(volume_zyx[axis], window_zyx[axis], tiling.step_zyx[axis], region.ranges[axis])
+        for axis in range(3)
     ]
     for z, y, x in product(*starts):
         stop_zyx = (z + window_zyx[0], y + window_zyx[1], x + window_zyx[2])
         window = Box(start_zyx=(z, y, x), stop_zyx=stop_zyx)
-        if window.meets(region):
-            yield Tile(window=window, keep=window.within(region))
+        yield Tile(window=window, keep=window.within(region))
 
 
-def _starts(length: int, window: int, step: int) -> list[int]:
-    if length <= window:
-        return [0]
-    return [*range(0, length - window, step), length - window]
+def _starts(length: int, window: int, step: int, wanted: tuple[int, int]) -> list[int]:
+    """Return where the windows of an axis begin that hold any of the wanted voxels.
+
+    Windows begin at each step, and one ends where the axis does. Those that do not count are not
+    gone through: a volume has as many parts as it has windows.
+    """
+    first, stop = wanted
+    last = max(length - window, 0)
+    after = first - window  # a window that begins here ends where what is wanted begins
+    lowest = max(after // step + 1, 0) * step
+    ending = [last] if after < last < stop else []
+    return [*range(lowest, min(last, stop), step), *ending]
 
 
 def _blended(patch_zyx: Shape, divisor_zyx: Shape) -> Tiling:

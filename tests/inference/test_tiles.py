@@ -1,3 +1,7 @@
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -72,3 +76,50 @@ def test_gaussian_weights_peak_in_the_middle_and_are_nowhere_zero() -> None:
     assert weight_ZYX.max() == 1
     assert weight_ZYX.min() > 0
     np.testing.assert_array_equal(weight_ZYX, weight_ZYX[::-1, ::-1, ::-1])
+
+
+def _starts_of_all(length: int, window: int, step: int) -> list[int]:
+    return [0] if length <= window else [*range(0, length - window, step), length - window]
+
+
+def test_blended_windows_of_a_part_are_those_of_the_volume_that_meet_it() -> None:
+    """In the same order, since sums of floats depend on it."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        volume, window, step, sides = (rng.integers(1, 12, (4, 3))).tolist()
+        first = [int(rng.integers(0, length)) for length in volume]
+        stop = [
+            min(at + side, length) for at, side, length in zip(first, sides, volume, strict=True)
+        ]
+        region = Box(start_zyx=_zyx(first), stop_zyx=_zyx(stop))
+        tiling = replace(BLENDED, window_zyx=_zyx(window), step_zyx=_zyx(step))
+        boxes = [
+            Box(start_zyx=_zyx(start), stop_zyx=_zyx(map(int.__add__, start, window)))
+            for start in product(*map(_starts_of_all, volume, window, step))
+        ]
+        found = list(tiles_of(tiling, _zyx(volume), region))
+        assert [tile.window for tile in found] == [box for box in boxes if box.meets(region)]
+        assert [tile.keep for tile in found] == [tile.window.within(region) for tile in found]
+
+
+def test_what_a_part_takes_does_not_grow_with_the_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Box] = []
+    check = Box.__post_init__
+
+    def note(box: Box) -> None:
+        made.append(box)
+        check(box)
+
+    part = Box(start_zyx=(4, 40, 40), stop_zyx=(8, 72, 72))
+    monkeypatch.setattr(Box, "__post_init__", note)
+    counts = []
+    for side in (100, 10**12):
+        made.clear()
+        list(tiles_of(BLENDED, (side, side, side), part))
+        counts.append(len(made))
+    assert counts[0] == counts[1]
+
+
+def _zyx(values: Iterable[int]) -> Shape:
+    z, y, x = values
+    return z, y, x

@@ -1,0 +1,54 @@
+"""Reading the image: each section decoded once or so, and no more of them held than said."""
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from emsearch.errors import SpecError
+from emsearch.inference import source
+from emsearch.inference.source import open_source
+
+SHAPE = (40, 300, 200)
+
+
+@pytest.fixture
+def image() -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    return np.random.default_rng(0).integers(0, 255, SHAPE, np.uint8)
+
+
+def test_a_small_box_of_many_sections_holds_none_but_the_last_ones(
+    image: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tifffile.imwrite(tmp_path / "image.tif", image, compression="deflate")
+    section_bytes = image[0].nbytes
+    monkeypatch.setattr(source, "_KEPT_BYTES", 2 * section_bytes)
+    opened = open_source(tmp_path / "image.tif")
+    box = (slice(0, 40), slice(10, 20), slice(50, 60))
+    opened[box]
+    opened[:1, :1, :1]  # nothing is imported any more
+    tracemalloc.start()
+    try:
+        found = opened[box]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found, image[box])
+    assert peak < 10 * section_bytes  # of forty that were decoded
+
+
+def test_a_missing_chunk_is_named_each_time(
+    image: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", tmp_path: Path
+) -> None:
+    zarr.create_array(tmp_path / "image.zarr", data=image, chunks=(8, 64, 64))
+    opened = open_source(tmp_path / "image.zarr", allow_missing=False)
+    box = (slice(0, 8), slice(0, 64), slice(0, 64))
+    np.testing.assert_array_equal(opened[box], image[box])
+    (tmp_path / "image.zarr" / "c" / "0" / "0" / "0").unlink()
+    with pytest.raises(SpecError, match=r"chunk c/0/0/0 of the volume is missing"):
+        opened[box]
