@@ -1,39 +1,30 @@
 """Carrying decisions out. The intent of what cannot be undone is committed before it is done."""
 
-import re
-import shutil
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from sqlalchemy import Connection
 
 from emsearch.coordinator import actions
+from emsearch.coordinator.act_jobs import JobActor
 from emsearch.coordinator.delegating import delegate, waive
 from emsearch.coordinator.draw import Drawing
 from emsearch.coordinator.orders import OrderWriter
-from emsearch.coordinator.view import Ended, Plan
-from emsearch.coordinator.window import SubmitWindow
-from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
-from emsearch.execution.executor import Ending, Executor, Request
-from emsearch.ledger import changes, jobs, queries, searches
-from emsearch.ledger.delegations import with_parts
-from emsearch.ledger.rows import AnyRow
+from emsearch.coordinator.reopen import is_tried_again
+from emsearch.coordinator.view import Ended
+from emsearch.execution.executor import Executor
+from emsearch.ledger import changes, queries, searches
 from emsearch.ledger.store import Lease, Ledger
-from emsearch.records.files import write_jsons
 from emsearch.records.spec import StudySpec
-from emsearch.records.trial import OVER, Cause, OrderState, Stage, TrialState
+from emsearch.records.trial import MENDABLE, OVER, Cause, OrderState, Stage, TrialState
 
 __all__ = ["Actor"]
 
 _MORE_MEMORY = 2.0
-_BEFORE_ITS_TURN = frozenset({Cause.COMPLETED, Cause.PREEMPTED, Cause.CANCELLED})
-"""Endings of a run that are not held against an order which had not begun."""
 
 
 class Actor:
@@ -44,25 +35,19 @@ class Actor:
     ) -> None:
         self._ledger = ledger
         self._lease = lease
-        self._executor = executor
-        self._folder = folder
         self._study = lease.study_id
         self._spec = spec
-        self._delegates = spec.tune.engine == "ray"
-        is_local = spec.cluster.executor == "local"
-        self._gpus = 0.0 if is_local else 1 / Plan.of(spec).orders_at_once
-        self._slug = re.sub(r"[^a-z0-9]+", "-", spec.study.name.lower()).strip("-") or "study"
         self._orders = OrderWriter(folder, spec)
-        self.window = SubmitWindow(executor)
+        self.jobs = JobActor(ledger, lease, executor, folder, spec)
         self._drawing = Drawing(self._study, spec)
         self._methods: dict[type, Callable[[Any], None]] = {
             actions.Pause: self._pause,
-            actions.Restart: self._restart,
-            actions.Recover: self._recover,
-            actions.Stop: self._stop,
-            actions.Exclude: self._exclude,
+            actions.Restart: self.jobs.restart,
+            actions.Recover: self.jobs.recover,
+            actions.Stop: self.jobs.stop,
+            actions.Exclude: self.jobs.exclude,
             actions.Tell: self._tell,
-            actions.Submit: self._submit,
+            actions.Submit: self.jobs.submit,
             actions.Import: self._import,
             actions.Draw: self._draw,
             actions.Promote: self._promote,
@@ -86,14 +71,19 @@ class Actor:
     def tidy(self) -> None:
         """Remove the checkpoints of trials that are over, which a kill may have left behind.
 
-        Those that an asynchronous search stopped for want of budget may go on while it lasts.
+        Those that an asynchronous search stopped for want of budget may go on while it lasts, and
+        those that failed for what may be mended when the study is resumed.
         """
         with self._ledger.reading() as connection:
-            is_searching = queries.study(connection).stage == Stage.SEARCHING
+            stage = Stage(queries.study(connection).stage)
             over = queries.trials_of(connection, self._study, *OVER)
-        may_go_on = is_searching and self._spec.search.policy != "halving"
+        is_asynchronous = self._spec.search.policy != "halving"
         for trial in over:
-            is_kept = may_go_on and trial.state == TrialState.STOPPED
+            is_kept = stage == Stage.SEARCHING and is_asynchronous
+            if trial.state == TrialState.FAILED:
+                is_kept = is_tried_again(trial, stage)
+            elif trial.state == TrialState.COMPLETED:
+                is_kept = False
             self._orders.prune(trial.id, keep_newest=is_kept)
 
     def act(self, todo: Sequence[actions.Action]) -> None:
@@ -106,112 +96,10 @@ class Actor:
             if kind is actions.Settle:
                 self._settle_all([one for one in alike if isinstance(one, actions.Settle)])
             elif kind is actions.Bury:
-                dead = [one for one in alike if isinstance(one, actions.Bury)]
-                with self._ledger.writing(self._lease) as connection:
-                    self._end_tasks(connection, {one.job.number: one.endings for one in dead})
+                self.jobs.bury([one for one in alike if isinstance(one, actions.Bury)])
             else:
                 for one in alike:
                     self._methods[kind](one)
-
-    def _submit(self, action: actions.Submit) -> None:
-        if not self.window.is_open:
-            return  # the cluster has just refused another one
-        token = f"{self._slug[:20]}-{uuid4().hex[:10]}"
-        with self._ledger.writing(self._lease) as connection:
-            attempts = jobs.begin_job(
-                connection,
-                self._study,
-                token,
-                with_parts(connection, action.tasks) if self._delegates else action.tasks,
-                time.time(),
-                gpus=self._gpus if action.needs_gpu else 0.0,
-            )
-            orders, job = self._orders.job(connection, token, attempts)
-        files = {f"{order.number:08d}.json": order.to_dict() for order in orders}
-        write_jsons(self._folder / "orders", files)  # written anew with each attempt
-        job_file = self._folder / "jobs" / token / "job.json"
-        job.write(job_file)
-        try:
-            handles = self._executor.submit(token, job_file, _request(action))
-        except RefusedError as error:
-            self._withdraw(token, str(error), len(action.tasks))
-        except NoAnswerError as error:
-            self.window.refuse(str(error))  # it may have been taken: `Recover` finds out
-        except ExecutionError as error:
-            self._fail_job(token, str(error))
-        else:
-            self.window.accept()
-            with self._ledger.writing(self._lease) as connection:
-                jobs.job_was_submitted(connection, token, handles)
-
-    def _withdraw(self, token: str, why: str, tasks: int) -> None:
-        self.window.refuse(why, tasks)
-        with self._ledger.writing(self._lease) as connection:
-            jobs.withdraw_job(connection, token)
-        shutil.rmtree(self._folder / "jobs" / token, ignore_errors=True)
-
-    def _fail_job(self, token: str, why: str) -> None:
-        """End what a job was to do that the cluster will never take."""
-        ending = Ending(cause=Cause.ERROR, detail=why)
-        with self._ledger.writing(self._lease) as connection:
-            live = jobs.live_jobs(connection, self._study)
-            tasks = {row.id: (ending,) for row in live if row.token == token}
-            self._end_tasks(connection, tasks)
-
-    def _recover(self, action: actions.Recover) -> None:
-        try:
-            handles = self._executor.find(action.token, action.tasks)
-        except NoAnswerError as error:
-            self.window.refuse(str(error))
-            return
-        with self._ledger.writing(self._lease) as connection:
-            if handles is not None:
-                jobs.job_was_submitted(connection, action.token, handles)
-            else:
-                jobs.abandon_job(connection, action.token, time.time())
-
-    def _end_tasks(self, connection: Connection, tasks: Mapping[int, Sequence[Ending]]) -> None:
-        self._end_runs(connection, tasks)
-        jobs.end_jobs(connection, list(tasks), time.time())
-
-    def _restart(self, action: actions.Restart) -> None:
-        with self._ledger.writing(self._lease) as connection:
-            self._end_runs(connection, {action.job.number: action.endings})
-            jobs.job_was_restarted(connection, action.job.number, len(action.endings))
-
-    def _end_runs(self, connection: Connection, tasks: Mapping[int, Sequence[Ending]]) -> None:
-        """End what runs of tasks left open; what it died in, a run takes the blame for."""
-        left: dict[tuple[int, int], list[AnyRow]] = defaultdict(list)
-        for attempt in jobs.open_attempts(connection, list(tasks)):
-            left[attempt.job_id, attempt.restart].append(attempt)
-        runs = {
-            (job, number): ending
-            for job, endings in tasks.items()
-            for number, ending in enumerate(endings)
-        }
-        causes = {run: (ending.cause, ending.exit_code) for run, ending in runs.items()}
-        jobs.correct_causes(connection, causes)
-        for run, ending in runs.items():
-            for attempt, is_blamed in _blamed(left[run], ending):
-                columns = _columns(attempt, ending, is_blamed=is_blamed)
-                jobs.end_attempt(connection, attempt.id, columns)
-
-    def _stop(self, action: actions.Stop) -> None:
-        handles = {job.name: job.handle for job in action.jobs if job.handle is not None}
-        self._executor.stop(handles)  # told twice where a kill comes in between
-        with self._ledger.writing(self._lease) as connection:
-            for job in action.jobs:
-                jobs.job_was_stopped(connection, job.number, time.time())
-
-    def _exclude(self, action: actions.Exclude) -> None:
-        with self._ledger.writing(self._lease) as connection:
-            known = queries.study(connection).excluded
-            if action.node in known.split(","):
-                return
-            facts = {"node": action.node, "candidates": list(action.candidates)}
-            changes.record_decision(connection, self._study, "exclude", facts, time.time())
-            nodes = f"{known},{action.node}" if known else action.node
-            changes.advance(connection, self._study, {"excluded": nodes})
 
     def _tell(self, action: actions.Tell) -> None:
         with self._ledger.writing(self._lease) as connection:
@@ -228,9 +116,7 @@ class Actor:
                     self._follows[one.follow](connection, one.ended)
         for one in todo:
             if one.ended.trial is not None and one.follow != actions.Follow.NOTHING:
-                is_over = one.follow in {actions.Follow.DONE, actions.Follow.FAIL}
-                goes_on = not is_over or _is_paused(one.ended)
-                self._orders.prune(one.ended.trial, keep_newest=goes_on)
+                self._orders.prune(one.ended.trial, keep_newest=_may_go_on(one))
 
     def _done(self, connection: Connection, done: Sequence[Ended]) -> None:
         orders = [ended.order for ended in done]
@@ -349,47 +235,17 @@ class Actor:
             self.tidy()  # the search is over
 
 
-def _is_paused(ended: Ended) -> bool:
-    """Return whether a trial waits at a rung: one that was compared there already does not."""
-    return ended.cause == Cause.PAUSED and not ended.result.get("stopped")
+def _may_go_on(settled: actions.Settle) -> bool:
+    """Return whether a trial may need its newest checkpoint.
 
-
-def _request(action: actions.Submit) -> Request:
-    return Request(
-        tasks=len(action.tasks),
-        needs_gpu=action.needs_gpu,
-        memory_factor=action.memory_factor,
-        exclude=action.exclude,
-    )
+    One that was compared at its rung already does not; one that failed may, once it is mended.
+    """
+    ended = settled.ended
+    if settled.follow == actions.Follow.DONE:
+        return ended.cause == Cause.PAUSED and not ended.result.get("stopped")
+    return settled.follow != actions.Follow.FAIL or ended.cause in MENDABLE
 
 
 def _verdict(result: Mapping[str, Any]) -> dict[str, Any]:
     score = result["score"]["mean_iou"]
     return {"score": score, "step": result["step"], "weights": result.get("weights")}
-
-
-def _blamed(left: Sequence[AnyRow], ending: Ending) -> Iterator[tuple[AnyRow, bool]]:
-    """Yield the attempts that a run left open, and whether it died in them."""
-    blamed = [one for one in left if one.started_s is not None]
-    if not blamed and ending.cause not in _BEFORE_ITS_TURN:
-        blamed = list(left[:1])  # it could not even say that it had begun
-    for attempt in left:
-        yield attempt, attempt in blamed
-
-
-def _columns(attempt: AnyRow, ending: Ending, *, is_blamed: bool) -> dict[str, Any]:
-    """Return the columns of an attempt that a run took along unheard."""
-    if not is_blamed:
-        is_told = ending.cause in {Cause.PREEMPTED, Cause.CANCELLED}
-        cause = ending.cause if is_told else Cause.LOST
-        return {"cause": cause, "ended_s": time.time(), "detail": "its turn had not come"}
-    is_silent = ending.cause == Cause.COMPLETED
-    return {
-        "cause": Cause.LOST if is_silent else ending.cause,
-        "started_s": time.time() if attempt.started_s is None else attempt.started_s,
-        "ended_s": time.time(),
-        "node": ending.node,
-        "exit_code": ending.exit_code,
-        "signal": ending.signal,
-        "detail": ending.detail or ("its worker left without a word" if is_silent else ""),
-    }

@@ -19,8 +19,8 @@ from emsearch.coordinator.actions import (
 )
 from emsearch.coordinator.packing import pack
 from emsearch.coordinator.stages import STAGES
-from emsearch.coordinator.view import ALIKE, Ended, Job, View
-from emsearch.execution.executor import Ending, JobState
+from emsearch.coordinator.view import ALIKE, Ended, View
+from emsearch.execution.executor import Ending, JobState, with_runs
 from emsearch.records.trial import ENDED, Cause, OrderState, Stage
 
 __all__ = ["decide", "follow"]
@@ -44,7 +44,7 @@ def decide(view: View) -> list[Action]:
     if not view.is_inbox_full:
         housekeeping += _mend(view)
     if is_over or view.is_halted:
-        housekeeping += _stop(view.jobs)
+        housekeeping += _stop(view)
     if housekeeping or is_over or view.is_paused:
         return housekeeping
     actions = STAGES[view.stage](view)
@@ -105,15 +105,18 @@ def _mend(view: View) -> list[Action]:
                 unknown[job.name.token] += 1
         elif job.report is not None and job.report.state == JobState.GONE:
             last = job.report.ending or Ending(cause=Cause.LOST)
-            mended.append(Bury(job=job, endings=(*job.report.restarted, last)))
+            endings = with_runs((*job.report.restarted, last), job.restarts + 1)
+            mended.append(Bury(job=job, endings=endings))
         elif job.report is not None and len(job.report.restarted) > job.restarts:
             mended.append(Restart(job=job, endings=job.report.restarted))
     return [*mended, *(Recover(token=token, tasks=n) for token, n in unknown.items())]
 
 
-def _stop(jobs: Iterable[Job]) -> list[Action]:
-    told = tuple(job for job in jobs if job.handle is not None and not job.is_stopped)
-    return [Stop(jobs=told)] if told else []
+def _stop(view: View) -> list[Action]:
+    left = tuple(job for job in view.jobs if job.handle is not None and not job.is_stopped)
+    if left and view.window.silence:
+        return _say(view, f"jobs are not told to end yet: {view.window.silence}")
+    return [Stop(jobs=left)] if left else []
 
 
 def _tell(view: View) -> list[Action]:
@@ -121,4 +124,8 @@ def _tell(view: View) -> list[Action]:
     reasons = Counter(job.report.reason for job in view.jobs if job.report and job.report.reason)
     queued = [f"{count} in the queue ({why})" for why, count in reasons.most_common()]
     why = "; ".join([view.window.refused, *queued] if view.window.refused else queued)
+    return _say(view, why)
+
+
+def _say(view: View, why: str) -> list[Action]:
     return [Tell(why=why)] if why != view.waits_why else []

@@ -180,18 +180,23 @@ def _nodes(text: str) -> tuple[str, ...]:
 def alike_in(ends: Iterable[AnyRow]) -> str:
     """Return what the latest orders to end all failed with; empty where they did not fail alike.
 
-    `ends` are order, cause, detail of attempts, latest first. An order that was tried again counts
-    once: two candidates at fault are no pattern.
+    `ends` are order, its state, cause, detail of attempts, latest first. An order that was tried
+    again counts once: two candidates at fault are no pattern. One that ran out of the host's memory
+    counts when more of it was no help either.
     """
     orders: set[int] = set()
     words: set[str] = set()
     for row in ends:
-        words.add(_NUMBERED.sub("#", _last_line(row.detail)))
-        if row.cause != Cause.ERROR or len(words) > 1:
+        is_memory = row.cause == Cause.HOST_OUT_OF_MEMORY
+        if is_memory and row.order_state != OrderState.FAILED:
+            continue
+        said = "out of the host's memory" if is_memory else _last_line(row.detail)
+        words.add(_NUMBERED.sub("#", said))
+        if row.cause not in {Cause.ERROR, Cause.HOST_OUT_OF_MEMORY} or len(words) > 1:
             return ""
         orders.add(row.order_id)
         if len(orders) == ALIKE:
-            return _last_line(row.detail)
+            return said
     return ""
 
 

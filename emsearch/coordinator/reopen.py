@@ -5,19 +5,16 @@ from sqlalchemy import Connection
 from emsearch.ledger import changes, extensions, queries
 from emsearch.ledger.rows import AnyRow
 from emsearch.records.candidate import Origin
-from emsearch.records.trial import ENDED, Cause, OrderState, Stage, TrialState
+from emsearch.records.trial import ENDED, MENDABLE, OrderState, Stage, TrialState
 
-__all__ = ["reopen"]
-
-_NOT_ITS_OWN = frozenset({Cause.ERROR, Cause.HOST_OUT_OF_MEMORY, Cause.LOST})
-"""Causes of failure that another environment can mend."""
+__all__ = ["is_tried_again", "reopen"]
 
 
 def reopen(connection: Connection, study_id: int, now_s: float) -> None:
     """Let a paused or cancelled study go on, and give what one gave up another chance."""
     study = queries.study(connection)
     stage = Stage(study.stage)
-    changes.advance(connection, study_id, {"resumed_s": now_s, "halted": False})
+    changes.advance(connection, study_id, {"resumed_s": now_s, "halted": False, "excluded": ""})
     if stage in ENDED - {Stage.FINISHED}:
         stage = _stage_of(connection, study)
         _retry_orders(connection, study_id)
@@ -46,15 +43,20 @@ def _retry_orders(connection: Connection, study_id: int) -> None:
 
 
 def _retry_trials(connection: Connection, study_id: int, stage: Stage) -> None:
-    """Send trials that failed for what has been mended back to wait.
-
-    While recipes are tuned, the search is over:
-    only recipes are tried again.
-    """
+    """Send trials that failed for what has been mended back to wait."""
     for trial in queries.trials_of(connection, study_id, TrialState.FAILED):
-        is_of_stage = stage != Stage.TUNING or trial.origin == Origin.TUNED
-        if trial.cause in _NOT_ITS_OWN and is_of_stage and stage != Stage.COMBINING:
+        if is_tried_again(trial, stage):
             _retry(connection, study_id, trial)
+
+
+def is_tried_again(trial: AnyRow, stage: Stage) -> bool:
+    """Return whether a failed trial may go on when its study is resumed.
+
+    While recipes are tuned, the search is over: only recipes are tried again.
+    """
+    if stage in {Stage.COMBINING, Stage.FINISHED}:
+        return False
+    return trial.cause in MENDABLE and (stage != Stage.TUNING or trial.origin == Origin.TUNED)
 
 
 def _retry(connection: Connection, study_id: int, trial: AnyRow) -> None:

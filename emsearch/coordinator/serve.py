@@ -84,7 +84,7 @@ class Coordinator:
         asked = self._obey()
         reports = self._reports()  # before the inbox: what a dead job said is in there by then
         heard = self._take_in()
-        window = self._actor.window.look()
+        window = self._actor.jobs.window.look()
         is_quiet = not asked and not heard and self._quiet == (reports, window)
         if is_quiet and not self._rankings.is_due():
             self._renew_in_time()
@@ -129,10 +129,11 @@ class Coordinator:
     def leave(self) -> None:
         """Ask all jobs to leave a checkpoint, wait for them, and take in what they say."""
         handles = self._handles()
-        self._executor.stop(handles)
         deadline = time.monotonic() + _LEAVE_S
-        while time.monotonic() < deadline and self._any_alive(handles):
+        is_told = self._actor.jobs.tell_to_end(handles)
+        while time.monotonic() < deadline and (not is_told or self._any_alive(handles)):
             time.sleep(_LONGEST_WAIT_S)
+            is_told = is_told or self._actor.jobs.tell_to_end(handles)
         while self._take_in():
             pass
 

@@ -185,6 +185,8 @@ class Window:
     """Whether it may be given jobs: not shortly after it refused one."""
     refused: str = ""
     """What it said when it last refused one; empty since it took one."""
+    silence: str = ""
+    """Why it is not told to end jobs now: it has just been, and did not answer."""
     recover_after_s: float = 0.0
     """Age at which a job without a handle is looked for."""
 

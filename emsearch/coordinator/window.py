@@ -28,6 +28,8 @@ class SubmitWindow:
         self._wait_s = 0.0
         self._open_s = 0.0
         self._refused = ""
+        self._stop_s = 0.0
+        self._silence = ""
         self._most: int | None = None
         """Tasks in the largest array that is thought to fit; None: no such limit was met."""
 
@@ -42,6 +44,7 @@ class SubmitWindow:
             limits=self._limits_met(),
             is_open=self.is_open and refused == self._refused,
             refused=refused,
+            silence="" if self.may_stop else self._silence,
             recover_after_s=_POLLS_TO_RECOVER * self._executor.poll_s,
         )
 
@@ -49,6 +52,16 @@ class SubmitWindow:
     def is_open(self) -> bool:
         """Whether it is long enough since the cluster last refused a job."""
         return self._clock() >= self._open_s
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether it is long enough since the cluster was told to end jobs and did not answer."""
+        return self._clock() >= self._stop_s
+
+    def was_silent(self, why: str) -> None:
+        """Note that the cluster was told to end jobs and did not answer: it is told again."""
+        self._silence = why
+        self._stop_s = self._clock() + max(self._executor.poll_s, _FIRST_WAIT_S)
 
     def refuse(self, why: str, tasks: int | None = None) -> None:
         """Note that the cluster took no job: it is asked again later, and later still.

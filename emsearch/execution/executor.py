@@ -1,6 +1,6 @@
 """What every executor promises; tests/contracts holds the promises as tests."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Protocol
 from emsearch.records.job import TaskName
 from emsearch.records.trial import Cause
 
-__all__ = ["Ending", "Executor", "JobReport", "JobState", "Limits", "Request"]
+__all__ = ["Ending", "Executor", "JobReport", "JobState", "Limits", "Request", "with_runs"]
 
 
 class JobState(StrEnum):
@@ -37,6 +37,16 @@ class Ending:
     """Number of the signal that killed it."""
     detail: str = ""
     """The cluster's words and the last lines of the task's log."""
+
+
+def with_runs(endings: Sequence[Ending], runs: int) -> tuple[Ending, ...]:
+    """Return a task's endings, first to last, with lost ones where fewer than `runs` are known.
+
+    The last that is known is that of the last run.
+    """
+    *before, last = endings
+    lost = Ending(cause=Cause.LOST, detail="the cluster has no record of how it ended")
+    return (*before, *[lost] * (runs - len(endings)), last)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

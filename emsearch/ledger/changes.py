@@ -245,6 +245,12 @@ def try_again(connection: Connection, order_id: int, values: Mapping[str, Any]) 
     )
 
 
+def allow_all_nodes(connection: Connection, orders: Sequence[int]) -> None:
+    """Forget which nodes orders were to keep away from."""
+    for some in batches(orders):
+        connection.execute(update(OrderRow).where(OrderRow.id.in_(some)).values(avoid=""))
+
+
 def settle_attempts(connection: Connection, attempts: Sequence[int]) -> set[int]:
     """Note that what follows from attempts' ends is done; return those for which it was not."""
     settled: set[int] = set()

@@ -54,9 +54,17 @@ def ended_attempts(connection: Connection, study_id: int) -> Rows:
 
 
 def last_ends(connection: Connection, study_id: int, since_s: float, most: int) -> Rows:
-    """Return order, cause, detail of the last attempts to end that had started, latest first."""
+    """Return the last attempts to end that had started, latest first.
+
+    Columns are order_id, cause, detail, and order_state: what has become of the order since.
+    """
     return connection.execute(
-        select(AttemptRow.order_id, AttemptRow.cause, AttemptRow.detail)
+        select(
+            AttemptRow.order_id,
+            AttemptRow.cause,
+            AttemptRow.detail,
+            OrderRow.state.label("order_state"),
+        )
         .join(OrderRow, OrderRow.id == AttemptRow.order_id)
         .where(
             OrderRow.study_id == study_id,

@@ -2,7 +2,17 @@
 
 from enum import StrEnum
 
-__all__ = ["ENDED", "MOVES", "OVER", "AttemptState", "Cause", "OrderState", "Stage", "TrialState"]
+__all__ = [
+    "ENDED",
+    "MENDABLE",
+    "MOVES",
+    "OVER",
+    "AttemptState",
+    "Cause",
+    "OrderState",
+    "Stage",
+    "TrialState",
+]
 
 
 class TrialState(StrEnum):
@@ -80,3 +90,7 @@ class Cause(StrEnum):
     ERROR = "error"  # an exception that is none of the above
     CANCELLED = "cancelled"  # by the user
     LOST = "lost"  # its process is gone and said nothing
+
+
+MENDABLE = frozenset({Cause.ERROR, Cause.HOST_OUT_OF_MEMORY, Cause.LOST})
+"""Causes of failure that may lie in the environment: `resume` tries these trials again."""

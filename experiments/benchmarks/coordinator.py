@@ -110,14 +110,7 @@ def run(world: World) -> Run:
                 return done
             if not happened:
                 world.cluster.tick(Random(0))
-                _forget(world)
-
-
-def _forget(world: World) -> None:
-    """Let the cluster forget the tasks of which the ledger knows that they are over."""
-    live = {row.token for row in world.jobs()}
-    tasks = world.cluster.tasks
-    world.cluster.tasks = {name: task for name, task in tasks.items() if name.token in live}
+                world.cluster.forget({row.token for row in world.jobs()})
 
 
 def _finished(world: World) -> int:

@@ -367,6 +367,23 @@ def test_users_are_told_why_orders_wait_when_that_changes() -> None:
     assert decide(refused) == [Tell(why=f"AssocMaxSubmitJobLimit; {told}")]
 
 
+def test_a_cluster_that_did_not_answer_is_told_later_to_end_jobs_and_users_know() -> None:
+    halted = replace(SEARCHING, is_paused=True, is_halted=True, jobs=(JOB,))
+    silent = replace(halted, window=Window(silence="scancel: no answer"))
+    (action,) = decide(silent)
+    assert action == Tell(why="jobs are not told to end yet: scancel: no answer")
+    assert decide(replace(silent, waits_why=action.why)) == []
+    assert decide(replace(halted, waits_why=action.why)) == [Stop(jobs=(JOB,))]
+
+
+def test_a_task_whose_end_comes_without_its_restarts_has_an_ending_for_each_run() -> None:
+    gone = JobReport(state=JobState.GONE, ending=ENDING)
+    (action,) = decide(replace(SEARCHING, jobs=(replace(JOB, report=gone, restarts=2),)))
+    assert isinstance(action, Bury)
+    assert [one.cause for one in action.endings] == [Cause.LOST] * 3
+    assert action.endings[-1] == ENDING
+
+
 def test_a_halted_study_tells_its_jobs_to_leave_once() -> None:
     view = replace(SEARCHING, is_paused=True, is_halted=True, jobs=(JOB, LOST_JOB))
     assert decide(view)[-1] == Stop(jobs=(JOB,))

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple, cast
 
 from emsearch.coordinator.reading import alike_in
-from emsearch.records.trial import Cause
+from emsearch.records.trial import Cause, OrderState
 
 
 class End(NamedTuple):
@@ -12,6 +12,7 @@ class End(NamedTuple):
     order_id: int
     cause: Cause
     detail: str
+    order_state: OrderState = OrderState.FAILED
 
 
 def alike(*ends: End) -> str:
@@ -42,3 +43,14 @@ def test_an_end_of_another_kind_among_them_makes_them_differ() -> None:
     for between in (done, other):
         assert alike(*some, between, full_disk(5), full_disk(4)) == ""
     assert alike() == ""
+
+
+def test_five_orders_for_which_no_memory_was_enough_are_alike() -> None:
+    given_up = [
+        End(order, Cause.HOST_OUT_OF_MEMORY, f"killed {order}") for order in range(9, 4, -1)
+    ]
+    assert alike(*given_up) == "out of the host's memory"
+    assert alike(*given_up[:4]) == ""
+    roomier = [one._replace(order_state=OrderState.RUNNING) for one in given_up]
+    assert alike(*roomier) == ""
+    assert alike(roomier[0]._replace(order_id=10), *given_up) != ""

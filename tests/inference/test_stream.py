@@ -238,9 +238,9 @@ def test_a_chunk_that_is_missing_is_named_unless_that_is_allowed(
     task: SegmentOrder, silent: Silent, tmp_path: Path
 ) -> None:
     image = _as_zarr(tmp_path)
-    (image / "c" / "4" / "2" / "1").unlink()
+    (image / "c" / "3" / "2" / "1").unlink()
     task = replace(task, volume=str(image))
-    message = r"block z, y, x \(16, 0, 0\) to .* chunk c/4/2/1 of the volume is missing"
+    message = r"block z, y, x \(16, 0, 0\) to .* chunk c/3/2/1 of the volume is missing"
     with pytest.raises(StateError, match=message):
         segment(task, silent)
     segment(replace(task, allow_missing=True), silent)

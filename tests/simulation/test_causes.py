@@ -1,5 +1,6 @@
 """What follows from each cause, in a study whose cluster torments it."""
 
+import time
 from collections import Counter
 from itertools import count
 from pathlib import Path
@@ -7,9 +8,13 @@ from random import Random
 
 import pytest
 
+from emsearch.coordinator.actions import Exclude
+from emsearch.coordinator.reopen import reopen
 from emsearch.execution.executor import Ending, Limits
-from emsearch.ledger import listings, queries
+from emsearch.ledger import changes, listings, queries
 from emsearch.ledger.rows import AnyRow
+from emsearch.records.event import AttemptName
+from emsearch.records.job import JobFile
 from emsearch.records.trial import OVER, Cause, Stage, TrialState
 from tests.support.simulated import World
 from tests.support.studies import spec_of
@@ -154,7 +159,7 @@ def test_a_refused_submission_waits_and_says_why(tmp_path: Path) -> None:
     assert world.jobs() == []
     assert world.cluster.submissions == []
     world.cluster.others = 0
-    world.coordinator._actor.window._clock = lambda: 1e12  # the back-off is over
+    world.coordinator._actor.jobs.window._clock = lambda: 1e12  # the back-off is over
     assert world.finish() == Stage.FINISHED
     assert world.study().waits_why == ""
     with world.ledger.reading() as connection:
@@ -168,7 +173,7 @@ def test_jobs_beside_the_studys_own_leave_it_the_rest_of_what_the_cluster_allows
     spec = spec_of(search={"candidates": 30}, cluster={"max_jobs": 1000})
     world = World.of(tmp_path, spec, limits=Limits(max_array=10, max_submitted=10), others=1)
     # Every look at the clock is long after the one before: no back-off lasts.
-    world.coordinator._actor.window._clock = count(0.0, 1000.0).__next__
+    world.coordinator._actor.jobs.window._clock = count(0.0, 1000.0).__next__
     busiest = 0
     while not world.coordinator.is_over:
         world.settle()
@@ -184,3 +189,119 @@ def test_a_window_rolls_within_what_the_cluster_allows(tmp_path: Path) -> None:
     assert world.finish() == Stage.FINISHED
     assert world.cluster.most_at_once == 10
     assert max(one.tasks for one in world.cluster.submissions) == 5
+
+
+def test_jobs_of_a_halted_study_are_told_to_end_once_the_cluster_answers_again(
+    world: World,
+) -> None:
+    world.until(Stage.SEARCHING)
+    window = world.coordinator._actor.jobs.window
+    window._clock = count(0.0, 3.0).__next__  # a few looks after a silence it may be asked again
+    world.cluster.is_silent = True
+    with world.ledger.writing(world.coordinator._lease) as connection:
+        changes.advance(connection, 1, {"paused_why": "asked", "halted": True})
+    world.coordinator._quiet = None
+    world.settle()
+    assert {one.stopped_s for one in world.jobs()} == {None}
+    assert "not told to end yet: slurmctld does not answer" in world.study().waits_why
+    world.cluster.is_silent = False
+    world.settle()
+    assert world.jobs() == []
+    assert world.study().waits_why == ""
+    assert world.coordinator.is_paused
+
+
+def test_a_task_restarted_by_its_own_word_and_gone_without_a_record_of_it_ends(
+    world: World,
+) -> None:
+    world.until(Stage.SEARCHING)
+    name, task = next((n, t) for n, t in world.cluster.tasks.items() if t.gone is None)
+    job = next(one for one in world.jobs() if (one.token, one.task) == (name.token, name.index))
+    task.restarted.append(Ending(cause=Cause.PREEMPTED, node=task.node))
+    world.settle()
+    (entry, *_) = JobFile.read(task.job_file).tasks[name.index]
+    again = AttemptName(token=name.token, index=name.index, order=entry.order, restart=2)
+    world.cluster._leave(again, task, [])
+    world.settle()
+    task.restarted.clear()  # accounting has lost the earlier runs
+    task.gone = Ending(cause=Cause.NODE_FAILURE, node="cn1")
+    world.settle()
+    attempts = attempts_of(world, job.id)
+    assert [(one.restart, one.cause) for one in attempts if one.order_id == entry.order] == [
+        (0, Cause.PREEMPTED),
+        (1, Cause.LOST),
+        (2, Cause.NODE_FAILURE),
+    ]
+    assert world.finish() == Stage.FINISHED
+
+
+def test_where_no_node_is_left_all_may_be_used_again(tmp_path: Path) -> None:
+    world = World.of(tmp_path, nodes=1)
+    world.cluster.faults[TRIAL] = [Cause.ERROR]
+    world.until(Stage.SEARCHING)
+    with world.ledger.writing(world.coordinator._lease) as connection:
+        changes.advance(connection, 1, {"excluded": "cn1"})
+    assert world.finish() == Stage.FINISHED
+    assert world.study().excluded == ""
+    assert causes_of(world)[0] == Cause.ERROR
+    assert {one.state for one in world.trials()} <= {TrialState.COMPLETED, TrialState.STOPPED}
+    with world.ledger.reading() as connection:
+        allowed = queries.decisions(connection, 1, "allow")
+    assert [one.facts for one in allowed] == [{"nodes": ["cn1"]}] * len(allowed) != []
+
+
+def test_a_node_that_was_allowed_again_is_not_excluded_until_the_study_is_resumed(
+    world: World,
+) -> None:
+    actor = world.coordinator._actor
+    with world.ledger.writing(world.coordinator._lease) as connection:
+        changes.record_decision(connection, 1, "allow", {"nodes": ["cn1"]}, time.time())
+    exclude = Exclude(node="cn1", candidates=(1, 2, 3))
+    actor.act([exclude, Exclude(node="cn2", candidates=(4, 5, 6))])
+    assert world.study().excluded == "cn2"
+    with world.ledger.writing(world.coordinator._lease) as connection:
+        reopen(connection, 1, time.time())
+    assert world.study().excluded == ""
+    actor.act([exclude])
+    assert world.study().excluded == "cn1"
+
+
+def test_what_failed_for_what_may_be_mended_keeps_its_checkpoint(world: World) -> None:
+    world.until(Stage.SEARCHING)
+    for trial, cause in ((TRIAL, Cause.ERROR), (TRIAL + 1, Cause.DIVERGED)):
+        world.cluster.faults[trial] = [cause] * 2
+        path = world.folder / f"trials/{trial:06d}/attempts/a/checkpoint-000000010.pt"
+        path.parent.mkdir(parents=True)
+        path.touch()
+    while {TRIAL, TRIAL + 1} & {one.id for one in world.trials() if one.state not in OVER}:
+        world.settle()
+        world.cluster.tick(Random(0))
+    world.coordinator._actor.tidy()
+    kept = [path.parts[-4] for path in world.folder.glob("trials/*/attempts/*/checkpoint-*.pt")]
+    assert kept == [f"{TRIAL:06d}"]
+    assert world.finish() == Stage.FINISHED
+    assert not list(world.folder.glob("trials/*/attempts/*/checkpoint-*.pt"))
+
+
+@pytest.mark.slow
+def test_ten_thousand_trials_end_within_what_the_cluster_allows(tmp_path: Path) -> None:
+    spec = spec_of(
+        search={"candidates": 5000, "repeats": 2, "rungs": [10]},
+        training={"evaluations": 1},
+        tune={"trials": 0},
+        ensemble={"size": 1},
+        space={"max_parameters": 2_000_000},
+        cluster={"max_jobs": 100_000},
+    )
+    world = World.of(tmp_path, spec, limits=Limits(max_array=50, max_submitted=100))
+    while not world.coordinator.is_over:
+        _, happened = world.coordinator.cycle()
+        if not happened:
+            world.cluster.tick(Random(0))
+            world.cluster.forget({row.token for row in world.jobs()})
+    assert world.study().stage == Stage.FINISHED
+    assert world.cluster.most_at_once == 100
+    assert max(one.tasks for one in world.cluster.submissions) == 50
+    trained = Counter(trial for trial, _, _ in world.cluster.trained)
+    assert len(trained) == len(world.trials()) >= 10_000
+    assert set(trained.values()) == {1}

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -88,12 +88,13 @@ class FakeCluster:
         limits = self._limits
         if limits.max_array is not None and request.tasks > limits.max_array:
             raise ExecutionError("Invalid job array specification")
+        if not (allowed := [node for node in self._nodes if node not in request.exclude]):
+            raise ExecutionError("Requested node configuration is not available")
         at_once = len(self._alive()) + request.tasks
         if limits.max_submitted is not None and at_once + self.others > limits.max_submitted:
             raise RefusedError("Job violates accounting/QOS policy (job submit limit)")
         self.most_at_once = max(self.most_at_once, at_once)
         self.submissions.append(request)
-        allowed = [node for node in self._nodes if node not in request.exclude]
         names = [TaskName(token=token, index=index) for index in range(request.tasks)]
         for name in names:
             node = allowed[len(self.tasks) % len(allowed)]
@@ -111,6 +112,7 @@ class FakeCluster:
         return {name: self._report(name) for name in handles}
 
     def stop(self, handles: Mapping[TaskName, str]) -> None:
+        self._answer()
         for name in handles:
             if name in self.tasks and self.tasks[name].gone is None:
                 self.tasks[name].gone = Ending(cause=Cause.CANCELLED, detail="CANCELLED")
@@ -128,6 +130,10 @@ class FakeCluster:
                     task.gone = Ending(cause=Cause.LOST, detail="pulled the plug")
                     break
                 self._run(name, task, entry.order)
+
+    def forget(self, alive: Collection[str]) -> None:
+        """Forget the tasks of all jobs but those with these tokens."""
+        self.tasks = {name: task for name, task in self.tasks.items() if name.token in alive}
 
     def _answer(self) -> None:
         if self.is_silent:
