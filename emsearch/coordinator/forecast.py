@@ -118,8 +118,10 @@ class _Costs:
     def disk_bytes(self, facts: Sequence[Facts]) -> float:
         search = self._spec.search
         weights = fmean(one.parameters for one in facts) * _BYTES
-        paused = search.trainings if len(search.rungs) > 1 else 0
-        copies = (paused + self._spec.cluster.max_jobs) * _CHECKPOINT_COPIES + self.trials()
+        kept = search.trainings if len(search.rungs) > 1 else 0
+        if self._spec.training.keep_plateau:
+            kept += self.trials()  # at most: those that stop early have none
+        copies = (kept + self._spec.cluster.max_jobs) * _CHECKPOINT_COPIES + self.trials()
         volumes = sum(2 * prod(shape) for shape in self._shapes)
         return weights * copies + volumes
 

@@ -117,6 +117,8 @@ def test_more_training_takes_longer_and_more_workers_less() -> None:
     wider = forecast(spec_of(cluster={"max_jobs": 4}), SHAPES)
     assert longer.total_s > usual.total_s > wider.total_s
     assert longer.disk_gb == usual.disk_gb > 0
+    kept = forecast(spec_of(training={"keep_plateau": True}), SHAPES)
+    assert kept.disk_gb > 1.5 * usual.disk_gb
 
 
 def test_the_forecast_is_of_trees_within_the_limits() -> None:
