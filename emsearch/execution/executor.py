@@ -119,4 +119,8 @@ class Executor(Protocol):
         """Return a report of each task. It raises nothing: one that cannot be known is UNKNOWN."""
 
     def stop(self, handles: Mapping[TaskName, str]) -> None:
-        """Ask tasks to leave a checkpoint and end; asking twice, or too late, is no error."""
+        """Ask tasks to leave a checkpoint and end; asking twice, or too late, is no error.
+
+        Raises NoAnswerError where the cluster does not answer: some may not have been asked. Ask
+        again for all of them.
+        """

@@ -17,6 +17,7 @@ from emsearch.execution.slurm_text import (
     Queued,
     Run,
     ending_of,
+    is_too_late,
     read_config_limit,
     read_least,
     read_queue,
@@ -120,13 +121,21 @@ class SlurmExecutor:
         return dict(self._reports)
 
     def stop(self, handles: Mapping[TaskName, str]) -> None:
-        """Cancel tasks: those that run are sent SIGTERM, and SIGKILL after the site's KillWait."""
+        """Cancel tasks: those that run are sent SIGTERM, and SIGKILL after the site's KillWait.
+
+        Raises NoAnswerError, after all were tried, where some may not have been cancelled.
+        """
         ids = list(handles.values())
+        unheard: NoAnswerError | None = None
         for start in range(0, len(ids), _MOST_IDS):
             try:
-                self._run(["scancel", "--quiet", *ids[start : start + _MOST_IDS]])
-            except NoAnswerError:
-                continue  # whoever wants them gone sees that they are alive, and asks again
+                # Not --quiet: with it, scancel is silent where the controller is, and ends with 0.
+                self._run(["scancel", *ids[start : start + _MOST_IDS]])
+            except NoAnswerError as error:
+                if not is_too_late(str(error)):
+                    unheard = error
+        if unheard is not None:
+            raise unheard
 
     def _is_gone(self, task: TaskName) -> bool:
         known = self._reports.get(task)

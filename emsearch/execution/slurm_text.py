@@ -15,6 +15,7 @@ __all__ = [
     "Run",
     "ending_of",
     "explain_refusal",
+    "is_too_late",
     "read_config_limit",
     "read_least",
     "read_queue",
@@ -185,6 +186,20 @@ def explain_refusal(text: str) -> ExecutionError:
     if found := _WAIT.search(words):
         return RefusedError(found.group() if found.group(1) else words)
     return ExecutionError(f"sbatch refused the job: {words}")
+
+
+_TOO_LATE = re.compile(
+    r"Invalid job id specified|already completing or completed|already finished|"
+    r"not pending nor running|"
+    r"Access/permission denied",  # the number is another user's by now
+    re.IGNORECASE,
+)
+
+
+def is_too_late(text: str) -> bool:
+    """Return whether all that `scancel` complains of is that tasks are over."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return all(_TOO_LATE.search(line) for line in lines)
 
 
 def read_config_limit(text: str, name: str) -> int | None:

@@ -1,7 +1,8 @@
-"""The executors that need no cluster keep what executors promise."""
+"""The executors keep what executors promise, without a cluster."""
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -9,17 +10,51 @@ import pytest
 
 from emsearch.execution.executor import Executor, JobState
 from emsearch.execution.local import LocalExecutor
+from emsearch.execution.slurm import SlurmExecutor
+from emsearch.records.profile import Profile
 from emsearch.records.trial import Cause
-from tests.support.executors import A, ExecutorContract, Jobs, end_of, jobs, submit, wait_for
+from tests.support.executors import (
+    A,
+    ExecutorContract,
+    Jobs,
+    Silence,
+    SilenceContract,
+    end_of,
+    jobs,
+    submit,
+    wait_for,
+)
 from tests.support.fake_cluster import FakeCluster
+from tests.support.scripted_slurm import ScriptedSlurm
 
 __all__ = ["jobs"]
 
 
-class TestFakeCluster(ExecutorContract):
+class TestFakeCluster(ExecutorContract, SilenceContract):
     @pytest.fixture
-    def executor(self, tmp_path: Path) -> Executor:
+    def executor(self, tmp_path: Path) -> FakeCluster:
         return FakeCluster(tmp_path)
+
+    @pytest.fixture
+    def silence(self, executor: FakeCluster) -> Silence:
+        return partial(setattr, executor, "is_silent")
+
+
+class TestScriptedSlurm(ExecutorContract, SilenceContract):
+    """The real thing is in tests/cluster."""
+
+    @pytest.fixture
+    def slurm(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScriptedSlurm:
+        return ScriptedSlurm(tmp_path, monkeypatch)
+
+    @pytest.fixture
+    def executor(self, tmp_path: Path, slurm: ScriptedSlurm) -> Executor:
+        profile = Profile(poll_s=0.01, submit_every_s=0, grace_s=0.1)
+        return SlurmExecutor(tmp_path / "jobs", profile, run=slurm.run)
+
+    @pytest.fixture
+    def silence(self, slurm: ScriptedSlurm) -> Silence:
+        return partial(setattr, slurm, "is_silent")
 
 
 class TestLocal(ExecutorContract):

@@ -13,7 +13,7 @@ from emsearch.execution.slurm_submit import clean_environment, options_of, setup
 from emsearch.records.job import TaskName, log_path
 from emsearch.records.profile import Profile, read_profile
 from emsearch.records.trial import Cause
-from tests.execution.test_slurm_text import row
+from tests.support.scripted_slurm import squeue_row as row
 
 A, B = (TaskName(token="a", index=index) for index in (0, 1))
 HANDLES = {A: "7_0", B: "7_1"}
@@ -228,11 +228,17 @@ def test_limits_are_the_least_of_all_that_apply_and_asked_once(
     assert len(cluster.asked) == asked
 
 
-def test_stopping_many_tasks_takes_few_commands(executor: SlurmExecutor, cluster: Cluster) -> None:
-    cluster.answers["scancel"] = None  # the controller is away: they are seen alive, asked again
-    executor.stop({TaskName(token="a", index=index): f"7_{index}" for index in range(1200)})
+def test_stopping_many_tasks_takes_few_commands_and_tries_all_where_one_fails(
+    executor: SlurmExecutor, cluster: Cluster
+) -> None:
+    many = {TaskName(token="a", index=index): f"7_{index}" for index in range(1200)}
+    cluster.answers["scancel"] = None  # the controller is away
+    with pytest.raises(NoAnswerError, match="Unable to contact"):
+        executor.stop(many)
     assert cluster.asked == ["scancel"] * 3
-    assert sum(len(words) - 2 for words in cluster.words) == 1200
+    assert sum(len(words) - 1 for words in cluster.words) == 1200
+    cluster.answers["scancel"] = ""
+    executor.stop(many)
 
 
 def test_options_are_the_profiles_with_what_the_request_asks_for(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from emsearch.execution.slurm_text import (
     Queued,
     ending_of,
     explain_refusal,
+    is_too_late,
     read_config_limit,
     read_least,
     read_queue,
@@ -14,12 +15,7 @@ from emsearch.execution.slurm_text import (
     seconds_of,
 )
 from emsearch.records.trial import Cause
-
-
-def row(handle: str, word: str, restarts: int, reason: str, node: str = "") -> str:
-    """Return a line as squeue pads it."""
-    return f"{handle:40}{word:20}{restarts:<8}{reason:80}{node:200}"
-
+from tests.support.scripted_slurm import squeue_row as row
 
 QUEUE = "\n".join(
     [
@@ -183,6 +179,21 @@ def test_refusals_tell_whether_to_wait_to_look_or_to_give_up(
     error = explain_refusal(text)
     assert type(error) is kind
     assert words in str(error)
+
+
+GONE = "scancel: error: Kill job error on job id 7_0: Invalid job id specified"
+OVER = "scancel: error: Kill job error on job id 7_1: Job/step already completing or completed"
+AWAY = "scancel: error: Kill job error on job id 7_2: Unable to contact slurm controller"
+
+
+@pytest.mark.parametrize(
+    ("text", "too_late"),
+    [(GONE, True), (f"{GONE}\n{OVER}\n", True), (f"{GONE}\n{AWAY}", False), ("scancel:", False)],
+)
+def test_a_task_that_is_over_is_told_from_a_controller_that_is_away(
+    text: str, *, too_late: bool
+) -> None:
+    assert is_too_late(text) == too_late
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from emsearch.errors import NoAnswerError
 from emsearch.execution.executor import Executor, JobReport, JobState, Request
 from emsearch.records.files import write_json
 from emsearch.records.job import Entry, JobFile, TaskName
@@ -13,6 +14,8 @@ from emsearch.records.order import Order, ProbeOrder
 from emsearch.records.version import code_version
 
 Jobs = Callable[[str, float], Path]
+Silence = Callable[[bool], None]
+"""Makes a cluster silent, or lets it speak again."""
 A = TaskName(token="a")
 MOST_TASKS = 3
 
@@ -120,3 +123,33 @@ class ExecutorContract:
         limits = executor.limits()
         assert limits.max_array is None or limits.max_array >= 1
         assert limits.max_submitted is None or limits.max_submitted >= 1
+
+
+class SilenceContract:
+    """What an executor promises of a cluster that may be away: gives a `silence` fixture, too."""
+
+    def test_stopping_in_silence_says_so_and_stops_nothing_and_works_afterwards(
+        self, executor: Executor, jobs: Jobs, silence: Silence
+    ) -> None:
+        handles = submit(executor, jobs("a", 5.0))
+        silence(True)
+        with pytest.raises(NoAnswerError):
+            executor.stop(handles)
+        silence(False)
+        assert executor.reports(handles)[A].state == JobState.ALIVE
+        executor.stop(handles)
+        assert end_of(executor, handles).state == JobState.GONE
+
+    def test_nothing_follows_from_silence(
+        self, executor: Executor, jobs: Jobs, silence: Silence
+    ) -> None:
+        handles = submit(executor, jobs("a", 5.0))
+        silence(True)
+        assert executor.reports(handles)[A].state == JobState.UNKNOWN
+        with pytest.raises(NoAnswerError):
+            executor.find("a", 1)
+        with pytest.raises(NoAnswerError):
+            executor.limits()
+        silence(False)
+        wait_for(lambda: executor.reports(handles)[A].state == JobState.ALIVE)
+        executor.stop(handles)

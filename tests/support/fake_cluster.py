@@ -91,9 +91,11 @@ class FakeCluster:
         at_once = len(self._alive()) + request.tasks
         if limits.max_submitted is not None and at_once + self.others > limits.max_submitted:
             raise RefusedError("Job violates accounting/QOS policy (job submit limit)")
+        allowed = [node for node in self._nodes if node not in request.exclude]
+        if not allowed:
+            raise ExecutionError("Requested node configuration is not available")
         self.most_at_once = max(self.most_at_once, at_once)
         self.submissions.append(request)
-        allowed = [node for node in self._nodes if node not in request.exclude]
         names = [TaskName(token=token, index=index) for index in range(request.tasks)]
         for name in names:
             node = allowed[len(self.tasks) % len(allowed)]
@@ -111,6 +113,7 @@ class FakeCluster:
         return {name: self._report(name) for name in handles}
 
     def stop(self, handles: Mapping[TaskName, str]) -> None:
+        self._answer()
         for name in handles:
             if name in self.tasks and self.tasks[name].gone is None:
                 self.tasks[name].gone = Ending(cause=Cause.CANCELLED, detail="CANCELLED")
