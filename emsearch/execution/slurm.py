@@ -71,6 +71,11 @@ class SlurmExecutor:
         self._reports: dict[TaskName, JobReport] = {}
         self._missing_s: dict[TaskName, float] = {}
         """Since when neither the queue nor accounting knows a task."""
+        self._restarts: dict[TaskName, int] = {}
+        """How often the queue has told that a task was restarted; those that never were left out.
+
+        Accounting may hear of a run late, or never: by its runs alone a task that goes on would
+        have ended with an earlier one."""
         self._next_s = float("-inf")
         self._failures = 0
         self._submitted_s = float("-inf")
@@ -166,7 +171,11 @@ class SlurmExecutor:
         squeue = ["squeue", "--noheader", "--array", "--states=all", f"--user={_user()}"]
         queue = read_queue(self._run([*squeue, f"--Format={SQUEUE_FORMAT}"]))
         alive = {handle for handle, one in queue.items() if not (one.is_over or one.restarts)}
-        doubtful = {task: handle for task, handle in handles.items() if handle not in alive}
+        doubtful = {
+            task: handle
+            for task, handle in handles.items()
+            if handle not in alive or task in self._restarts
+        }
         runs = self._runs(doubtful) if doubtful else {}
         return {
             task: self._report(task, queue.get(handle), runs.get(handle, ()))
@@ -199,6 +208,9 @@ class SlurmExecutor:
             raise
 
     def _report(self, task: TaskName, queued: Queued | None, runs: Sequence[Run]) -> JobReport:
+        restarts = max(self._restarts.get(task, 0), queued.restarts if queued else 0)
+        if restarts:
+            self._restarts[task] = restarts
         if queued is not None and not queued.is_over:
             self._missing_s.pop(task, None)
             return JobReport(
@@ -206,20 +218,13 @@ class SlurmExecutor:
                 word=queued.word,
                 reason=queued.reason,
                 node=queued.node,
-                restarted=_endings(runs[: queued.restarts], queued.restarts),
+                restarted=_endings(runs[:restarts], restarts),
             )
-        if runs and runs[-1].is_over:
-            self._missing_s.pop(task, None)
-            ending = ending_of(runs[-1], log_tail(log_path(self._folder, task)))
-            return JobReport(
-                state=JobState.GONE,
-                word=runs[-1].state,
-                ending=ending,
-                restarted=_endings(runs[:-1], len(runs) - 1),
-            )
-        return self._missing(task, queued)
+        if len(runs) > restarts and runs[-1].is_over:
+            return self._gone(task, runs[-1], runs[:-1], len(runs) - 1)
+        return self._missing(task, queued, runs)
 
-    def _missing(self, task: TaskName, queued: Queued | None) -> JobReport:
+    def _missing(self, task: TaskName, queued: Queued | None, runs: Sequence[Run]) -> JobReport:
         """Return what to make of a task of whose end accounting has not heard.
 
         Where the controller still knows how it ended, accounting is given a few answers' time: it
@@ -231,14 +236,29 @@ class SlurmExecutor:
             grace_s = min(grace_s, 2 * self.poll_s)
         if self._clock() - since_s < grace_s:
             return _UNKNOWN
-        self._missing_s.pop(task)
-        tail = log_tail(log_path(self._folder, task))
+        restarts = max(self._restarts.get(task, 0), len(runs) - 1)
+        earlier, last = runs[:restarts], None
+        if earlier and earlier[-1].is_final:  # the records that are missing are older ones
+            earlier, last = earlier[:-1], earlier[-1]
         if queued is not None:
-            run = Run(state=queued.word, exit_code=0, signal=0, node=queued.node)
-            return JobReport(state=JobState.GONE, word=queued.word, ending=ending_of(run, tail))
-        words = f"neither squeue nor sacct knows it, for {grace_s:.0f} s"
-        ending = Ending(cause=Cause.LOST, detail=f"{words}\n{tail}".strip())
-        return JobReport(state=JobState.GONE, ending=ending)
+            last = Run(state=queued.word, exit_code=0, signal=0, node=queued.node)
+        return self._gone(task, last, earlier, restarts)
+
+    def _gone(
+        self, task: TaskName, last: Run | None, earlier: Sequence[Run], restarts: int
+    ) -> JobReport:
+        """Return the report of a task that is over; `last` is None where nobody knows how."""
+        self._missing_s.pop(task, None)
+        self._restarts.pop(task, None)
+        tail = log_tail(log_path(self._folder, task))
+        words = f"neither squeue nor sacct knows how it ended, for {self._profile.grace_s:.0f} s"
+        lost = Ending(cause=Cause.LOST, detail=f"{words}\n{tail}".strip())
+        return JobReport(
+            state=JobState.GONE,
+            word=last.state if last else "",
+            ending=ending_of(last, tail) if last else lost,
+            restarted=_endings(earlier, restarts),
+        )
 
     def _ask_limits(self) -> Limits:
         config = self._run(["scontrol", "show", "config"])
@@ -271,7 +291,7 @@ def _handles(number: str, tasks: int) -> tuple[str, ...]:
 
 
 def _endings(runs: Sequence[Run], count: int) -> tuple[Ending, ...]:
-    """Return how runs ended; where accounting has not heard of all, nobody knows how the rest."""
+    """Return how `count` runs ended; where accounting has not all, nobody knows how the rest."""
     known = tuple(ending_of(run, "") for run in runs)
-    unheard = Ending(cause=Cause.LOST, detail="accounting does not know how this run ended")
+    unheard = Ending(cause=Cause.LOST, detail="the cluster has no record of how this run ended")
     return known + (unheard,) * (count - len(known))

@@ -81,6 +81,11 @@ class Run:
         """Return whether it ended, as far as accounting has heard."""
         return self.state in _OVER or self.state == "REQUEUED"
 
+    @property
+    def is_final(self) -> bool:
+        """Return whether it ended in a way after which the cluster starts no other run."""
+        return self.state in _OVER - _RESTARTED
+
 
 def read_runs(text: str) -> dict[str, tuple[Run, ...]]:
     """Map handles to their runs by `sacct`, oldest first.
@@ -136,6 +141,7 @@ _CAUSES = {
     "REVOKED": Cause.CANCELLED,
 }
 _OVER = {*_CAUSES, "FAILED"} - {"REQUEUED"}  # in the queue, that is one that will run again
+_RESTARTED = {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL"}
 _OUT_OF_MEMORY = re.compile(
     r"exceeded (job )?memory limit|oom[-_ ]kill|out of memory handler", re.IGNORECASE
 )

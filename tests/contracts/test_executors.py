@@ -17,9 +17,12 @@ from tests.support.executors import (
     A,
     ExecutorContract,
     Jobs,
+    Restart,
+    RestartContract,
     Silence,
     SilenceContract,
     end_of,
+    has_restarted,
     jobs,
     submit,
     wait_for,
@@ -30,7 +33,7 @@ from tests.support.scripted_slurm import ScriptedSlurm
 __all__ = ["jobs"]
 
 
-class TestFakeCluster(ExecutorContract, SilenceContract):
+class TestFakeCluster(ExecutorContract, SilenceContract, RestartContract):
     @pytest.fixture
     def executor(self, tmp_path: Path) -> FakeCluster:
         return FakeCluster(tmp_path)
@@ -39,8 +42,12 @@ class TestFakeCluster(ExecutorContract, SilenceContract):
     def silence(self, executor: FakeCluster) -> Silence:
         return partial(setattr, executor, "is_silent")
 
+    @pytest.fixture
+    def restart(self, executor: FakeCluster) -> Restart:
+        return lambda _handle: executor.restart(A)
 
-class TestScriptedSlurm(ExecutorContract, SilenceContract):
+
+class TestScriptedSlurm(ExecutorContract, SilenceContract, RestartContract):
     """The real thing is in tests/cluster."""
 
     @pytest.fixture
@@ -55,6 +62,23 @@ class TestScriptedSlurm(ExecutorContract, SilenceContract):
     @pytest.fixture
     def silence(self, slurm: ScriptedSlurm) -> Silence:
         return partial(setattr, slurm, "is_silent")
+
+    @pytest.fixture
+    def restart(self, slurm: ScriptedSlurm) -> Restart:
+        return slurm.restart
+
+    def test_a_task_ends_with_as_many_runs_as_it_had_where_accounting_lost_one(
+        self, executor: Executor, jobs: Jobs, slurm: ScriptedSlurm
+    ) -> None:
+        handles = submit(executor, jobs("a", 5.0))
+        slurm.restart(handles[A])
+        wait_for(lambda: has_restarted(executor, handles, 1))
+        executor.stop(handles)
+        slurm.tasks[handles[A]].runs.pop()
+        report = end_of(executor, handles)
+        assert [ending.cause for ending in report.restarted] == [Cause.PREEMPTED]
+        assert report.ending is not None
+        assert report.ending.cause == Cause.LOST
 
 
 class TestLocal(ExecutorContract):

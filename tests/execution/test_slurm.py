@@ -153,6 +153,61 @@ def test_the_end_of_a_restarted_task_tells_its_earlier_runs_too(
     assert [ending.node for ending in report.restarted] == ["cn1"]
 
 
+@pytest.mark.parametrize(
+    ("accounting", "cause", "earlier"),
+    [
+        ("7_0|PREEMPTED|0:0|cn1\n", Cause.LOST, [Cause.PREEMPTED, Cause.LOST]),
+        ("7_0|COMPLETED|0:0|cn3\n", Cause.COMPLETED, [Cause.LOST, Cause.LOST]),
+        (
+            "7_0|NODE_FAIL|0:0|cn1\n7_0|FAILED|1:0|cn3\n",
+            Cause.ERROR,
+            [Cause.NODE_FAILURE, Cause.LOST],
+        ),
+        (
+            "7_0|PREEMPTED|0:0|cn1\n7_0|PREEMPTED|0:0|cn2\n7_0|RUNNING|0:0|cn3\n",
+            Cause.LOST,
+            [Cause.PREEMPTED, Cause.PREEMPTED],
+        ),
+        ("", Cause.LOST, [Cause.LOST, Cause.LOST]),
+    ],
+)
+def test_a_restarted_task_of_whose_runs_accounting_lost_some_ends_after_its_grace(
+    accounting: str,
+    cause: Cause,
+    earlier: list[Cause],
+    executor: SlurmExecutor,
+    cluster: Cluster,
+) -> None:
+    cluster.answers |= {"squeue": row("7_0", "RUNNING", 2, "None", "cn3"), "sacct": accounting}
+    assert len(executor.reports({A: "7_0"})[A].restarted) == 2
+    cluster.answers["squeue"] = ""
+    for _ in range(20):
+        cluster.now_s += 30
+        assert executor.reports({A: "7_0"})[A].state == JobState.UNKNOWN
+    cluster.now_s += 30
+    report = executor.reports({A: "7_0"})[A]
+    assert report.state == JobState.GONE
+    assert report.ending is not None
+    assert report.ending.cause == cause
+    assert [ending.cause for ending in report.restarted] == earlier
+
+
+def test_a_restart_that_accounting_hears_of_late_ends_with_its_own_cause(
+    executor: SlurmExecutor, cluster: Cluster
+) -> None:
+    cluster.answers["squeue"] = row("7_0", "RUNNING", 1, "None", "cn2")
+    cluster.answers["sacct"] = "7_0|PREEMPTED|0:0|cn1\n"
+    executor.reports({A: "7_0"})
+    cluster.answers["squeue"] = ""
+    cluster.now_s += 30
+    assert executor.reports({A: "7_0"})[A].state == JobState.UNKNOWN
+    cluster.answers["sacct"] = "7_0|PREEMPTED|0:0|cn1\n7_0|TIMEOUT|0:0|cn2\n"
+    cluster.now_s += 30
+    report = executor.reports({A: "7_0"})[A]
+    assert report.ending is not None
+    assert (report.ending.cause, len(report.restarted)) == (Cause.TIMEOUT, 1)
+
+
 def test_a_task_that_is_gone_is_not_asked_about_again(
     executor: SlurmExecutor, cluster: Cluster
 ) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,14 @@ from emsearch.execution.executor import Executor, JobReport, JobState, Request
 from emsearch.records.files import write_json
 from emsearch.records.job import Entry, JobFile, TaskName
 from emsearch.records.order import Order, ProbeOrder
+from emsearch.records.trial import Cause
 from emsearch.records.version import code_version
 
 Jobs = Callable[[str, float], Path]
 Silence = Callable[[bool], None]
 """Makes a cluster silent, or lets it speak again."""
+Restart = Callable[[str], None]
+"""Puts the task of a handle back into the cluster's queue, and from there to run again."""
 A = TaskName(token="a")
 MOST_TASKS = 3
 
@@ -63,6 +67,10 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it does not come"
         time.sleep(0.05)
+
+
+def has_restarted(executor: Executor, handles: dict[TaskName, str], times: int) -> bool:
+    return len(executor.reports(handles)[A].restarted) == times
 
 
 class ExecutorContract:
@@ -152,4 +160,29 @@ class SilenceContract:
             executor.limits()
         silence(False)
         wait_for(lambda: executor.reports(handles)[A].state == JobState.ALIVE)
+        executor.stop(handles)
+
+
+class RestartContract:
+    """What an executor promises of a cluster that restarts tasks: gives a `restart` fixture."""
+
+    def test_a_restarted_task_is_alive_and_tells_how_its_earlier_runs_ended(
+        self, executor: Executor, jobs: Jobs, restart: Restart
+    ) -> None:
+        handles = submit(executor, jobs("a", 5.0))
+        for count in (1, 2):
+            restart(handles[A])
+            wait_for(partial(has_restarted, executor, handles, count))
+            report = executor.reports(handles)[A]
+            assert report.state == JobState.ALIVE
+            assert [ending.cause for ending in report.restarted] == [Cause.PREEMPTED] * count
+        executor.stop(handles)
+        assert len(end_of(executor, handles).restarted) == 2
+
+    def test_a_restarted_task_keeps_its_handle(
+        self, executor: Executor, jobs: Jobs, restart: Restart
+    ) -> None:
+        handles = submit(executor, jobs("a", 5.0))
+        restart(handles[A])
+        assert executor.find("a", 1) == tuple(handles.values())
         executor.stop(handles)

@@ -123,7 +123,7 @@ class FakeCluster:
         for name in self._alive():
             task = self.tasks[name]
             if rng.random() < preempt:
-                task.restarted.append(Ending(cause=Cause.PREEMPTED, node=task.node))
+                self.restart(name)
                 continue
             task.gone = Ending(cause=Cause.COMPLETED, node=task.node, exit_code=0)
             for entry in JobFile.read(task.job_file).tasks[name.index]:
@@ -131,6 +131,11 @@ class FakeCluster:
                     task.gone = Ending(cause=Cause.LOST, detail="pulled the plug")
                     break
                 self._run(name, task, entry.order)
+
+    def restart(self, name: TaskName) -> None:
+        """Preempt a task: it goes back into the queue."""
+        task = self.tasks[name]
+        task.restarted.append(Ending(cause=Cause.PREEMPTED, node=task.node))
 
     def _answer(self) -> None:
         if self.is_silent:
