@@ -10,6 +10,7 @@ from pathlib import Path
 
 from emsearch.errors import NoAnswerError
 from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
+from emsearch.execution.slurm_refusal import is_too_late
 from emsearch.execution.slurm_submit import submit_array, submitted_folder
 from emsearch.execution.slurm_text import (
     SACCT_FORMAT,
@@ -17,7 +18,6 @@ from emsearch.execution.slurm_text import (
     Queued,
     Run,
     ending_of,
-    is_too_late,
     read_config_limit,
     read_least,
     read_queue,

@@ -18,9 +18,11 @@ from typing import Any
 import submitit
 from submitit.core import core, utils
 
-from emsearch.errors import NoAnswerError
+from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
 from emsearch.execution.executor import Request
-from emsearch.execution.slurm_text import explain_refusal, seconds_of
+from emsearch.execution.slurm_refusal import explain_refusal
+from emsearch.execution.slurm_text import seconds_of
+from emsearch.records.process import SHORTAGES
 from emsearch.records.profile import Profile
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
 _PICKLE = "task.pkl"
 _SBATCH = ("timeout", "40", "sbatch")  # below what a coordinator may be silent
 _HUNG = 124  # the exit code of `timeout`
+_KILLED = 128  # a shell's exit code for a signal is above
 _KEPT = frozenset({"SLURM_CONF", "SLURM_CLUSTERS"})
 
 
@@ -74,11 +77,25 @@ def submit_array(token: str, job_file: Path, profile: Profile, request: Request)
         with redirect_stderr(StringIO()):  # submitit would print what the error says anyway
             return executor.submit(RunTask(job_file=str(job_file))).job_id
     except utils.FailedJobError as error:
-        if isinstance(error.__cause__, CalledProcessError) and error.__cause__.returncode == _HUNG:
-            raise NoAnswerError("sbatch said nothing for 40 s") from error
-        raise explain_refusal(str(error)) from error
+        raise _failure_of(error) from error
     except utils.FailedSubmissionError as error:
-        raise explain_refusal(f"timed out: {error}") from error
+        raise NoAnswerError(f"sbatch's answer is not understood: {error}") from error
+    except OSError as error:
+        # A file that could not be opened has a name: that may have been after sbatch has answered.
+        if error.errno not in SHORTAGES or error.filename:
+            raise
+        raise RefusedError(f"this host cannot start sbatch now: {error.strerror}") from error
+
+
+def _failure_of(error: utils.FailedJobError) -> ExecutionError:
+    """Return what follows from an `sbatch` that failed; one that was killed may have submitted."""
+    cause = error.__cause__
+    code = cause.returncode if isinstance(cause, CalledProcessError) else 0
+    if code == _HUNG:
+        return NoAnswerError("sbatch said nothing for 40 s")
+    if code < 0 or code > _KILLED:
+        return NoAnswerError(f"sbatch was killed, exit code {code}: {error}".rstrip(": "))
+    return explain_refusal(str(error))
 
 
 def submitted_folder(job: Path) -> Path:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
 from emsearch.execution.executor import Ending
 from emsearch.records.trial import Cause
 
@@ -14,8 +13,6 @@ __all__ = [
     "Queued",
     "Run",
     "ending_of",
-    "explain_refusal",
-    "is_too_late",
     "read_config_limit",
     "read_least",
     "read_queue",
@@ -170,42 +167,6 @@ def ending_of(run: Run, log: str) -> Ending:
         signal=run.signal or None,
         detail=f"{told}\n{log}".strip(),
     )
-
-
-_WAIT = re.compile(
-    r"(QOS|Assoc)\w*(Submit|GrpJobs|MaxJobs)\w*|temporarily unable|Resource temporarily|"
-    r"Unable to contact slurm controller|Slurm backup controller in standby|"
-    r"(queue|job) (count )?limit reached|partition.* not available|Resources? unavailable",
-    re.IGNORECASE,
-)
-_UNSURE = re.compile(r"timed out|Zero Bytes were transmitted|Connection reset|Unexpected message")
-
-
-def explain_refusal(text: str) -> ExecutionError:
-    """Return the error that says what follows from what `sbatch` printed when it failed.
-
-    A time-out is no refusal: the job may have been taken.
-    """
-    words = " ".join(line.removeprefix("sbatch: error: ") for line in text.split("\n") if line)
-    if _UNSURE.search(words):
-        return NoAnswerError(words)
-    if found := _WAIT.search(words):
-        return RefusedError(found.group() if found.group(1) else words)
-    return ExecutionError(f"sbatch refused the job: {words}")
-
-
-_TOO_LATE = re.compile(
-    r"Invalid job id specified|already completing or completed|already finished|"
-    r"not pending nor running|"
-    r"Access/permission denied",  # the number is another user's by now
-    re.IGNORECASE,
-)
-
-
-def is_too_late(text: str) -> bool:
-    """Return whether all that `scancel` complains of is that tasks are over."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return all(_TOO_LATE.search(line) for line in lines)
 
 
 def read_config_limit(text: str, name: str) -> int | None:

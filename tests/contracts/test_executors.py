@@ -1,14 +1,20 @@
 """The executors keep what executors promise, without a cluster."""
 
+import errno
+import resource
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from emsearch.execution.executor import Executor, JobState
+from emsearch.errors import ExecutionError, RefusedError
+from emsearch.execution.executor import Executor, JobState, Request
 from emsearch.execution.local import LocalExecutor
 from emsearch.execution.slurm import SlurmExecutor
 from emsearch.records.profile import Profile
@@ -17,6 +23,8 @@ from tests.support.executors import (
     A,
     ExecutorContract,
     Jobs,
+    RefusalContract,
+    Refuse,
     Restart,
     RestartContract,
     Silence,
@@ -24,6 +32,7 @@ from tests.support.executors import (
     end_of,
     has_restarted,
     jobs,
+    lowest_descriptor,
     submit,
     wait_for,
 )
@@ -33,7 +42,7 @@ from tests.support.scripted_slurm import ScriptedSlurm
 __all__ = ["jobs"]
 
 
-class TestFakeCluster(ExecutorContract, SilenceContract, RestartContract):
+class TestFakeCluster(ExecutorContract, SilenceContract, RestartContract, RefusalContract):
     @pytest.fixture
     def executor(self, tmp_path: Path) -> FakeCluster:
         return FakeCluster(tmp_path)
@@ -46,8 +55,20 @@ class TestFakeCluster(ExecutorContract, SilenceContract, RestartContract):
     def restart(self, executor: FakeCluster) -> Restart:
         return lambda _handle: executor.restart(A)
 
+    @pytest.fixture
+    def refuse(self, executor: FakeCluster) -> Refuse:
+        return lambda kind: setattr(executor, "refusal", kind and kind("no job now"))
 
-class TestScriptedSlurm(ExecutorContract, SilenceContract, RestartContract):
+    def test_a_job_that_may_run_nowhere_is_refused_for_good(
+        self, executor: FakeCluster, jobs: Jobs
+    ) -> None:
+        request = Request(exclude=("cn1", "cn2", "cn3", "cn4"))
+        with pytest.raises(ExecutionError, match="node configuration is not available") as caught:
+            executor.submit("a", jobs("a", 1.0), request)
+        assert type(caught.value) is ExecutionError
+
+
+class TestScriptedSlurm(ExecutorContract, SilenceContract, RestartContract, RefusalContract):
     """The real thing is in tests/cluster."""
 
     @pytest.fixture
@@ -67,6 +88,14 @@ class TestScriptedSlurm(ExecutorContract, SilenceContract, RestartContract):
     def restart(self, slurm: ScriptedSlurm) -> Restart:
         return slurm.restart
 
+    @pytest.fixture
+    def refuse(self, slurm: ScriptedSlurm) -> Refuse:
+        words = {
+            RefusedError: "sbatch: error: Batch job submission failed: a word of a site's own",
+            ExecutionError: "sbatch: error: invalid partition specified: nowhere",
+        }
+        return lambda kind: slurm.refuse(words[kind] if kind else "")
+
     def test_a_task_ends_with_as_many_runs_as_it_had_where_accounting_lost_one(
         self, executor: Executor, jobs: Jobs, slurm: ScriptedSlurm
     ) -> None:
@@ -81,7 +110,7 @@ class TestScriptedSlurm(ExecutorContract, SilenceContract, RestartContract):
         assert report.ending.cause == Cause.LOST
 
 
-class TestLocal(ExecutorContract):
+class TestLocal(ExecutorContract, RefusalContract):
     @pytest.fixture
     def executor(self, tmp_path: Path) -> Iterator[Executor]:
         executor = LocalExecutor(tmp_path / "jobs", threads=1)
@@ -89,6 +118,39 @@ class TestLocal(ExecutorContract):
         for child in executor._children.values():
             child.kill()
             child.wait()
+
+    @pytest.fixture
+    def refuse(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Refuse]:
+        """Leave this host without descriptors, or without the program to start."""
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+        def refuse(kind: type[ExecutionError] | None) -> None:
+            is_full = kind is RefusedError
+            most = lowest_descriptor() if is_full else limits[0]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
+            program = "/no/python" if kind is ExecutionError else python
+            monkeypatch.setattr(sys, "executable", program)
+
+        python = sys.executable
+        yield refuse
+        refuse(None)
+
+    def test_of_a_job_that_can_be_started_in_part_nothing_is(
+        self, executor: LocalExecutor, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started: list[subprocess.Popen[bytes]] = []
+        start = subprocess.Popen
+
+        def run_short(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
+            if started:
+                raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+            started.append(start(*words, **options))
+            return started[0]
+
+        monkeypatch.setattr(subprocess, "Popen", run_short)
+        with pytest.raises(RefusedError, match="temporarily unavailable"):
+            submit(executor, jobs("a", 30.0), 2)
+        assert started[0].returncode == -signal.SIGKILL
 
     def test_another_coordinator_sees_the_job_too(
         self, executor: Executor, jobs: Jobs, tmp_path: Path

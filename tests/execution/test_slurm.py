@@ -1,6 +1,7 @@
 """The executor's own decisions: when it asks, what silence means, what is submitted."""
 
 import os
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from emsearch.execution.slurm_submit import clean_environment, options_of, setup
 from emsearch.records.job import TaskName, log_path
 from emsearch.records.profile import Profile, read_profile
 from emsearch.records.trial import Cause
+from tests.support.executors import lowest_descriptor
 from tests.support.scripted_slurm import squeue_row as row
 
 A, B = (TaskName(token="a", index=index) for index in (0, 1))
@@ -340,6 +342,9 @@ def test_an_array_is_submitted_with_a_pickle_that_is_there_before_it(
         ("echo nonsense", NoAnswerError, "nonsense"),
         ("echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1", RefusedError, "QOSMax"),
         ("echo 'sbatch: error: invalid account' >&2; exit 1", ExecutionError, "invalid account"),
+        ("echo 'sbatch: error: the moon is full' >&2; exit 1", RefusedError, "the moon is full"),
+        ("kill -KILL $$", NoAnswerError, "was killed"),
+        ("exit 137", NoAnswerError, "was killed, exit code 137"),
     ],
 )
 def test_an_sbatch_that_fails_says_what_follows(
@@ -357,6 +362,22 @@ def test_an_sbatch_that_fails_says_what_follows(
         submit_array("a", job_file, Profile(), Request())
     assert type(caught.value) is kind
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_host_that_can_start_no_sbatch_now_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_file = tmp_path / "jobs" / "a" / "job.json"
+    job_file.parent.mkdir(parents=True)
+    fake_sbatch(tmp_path, monkeypatch, "echo Submitted batch job 7")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough_for_a_file = lowest_descriptor() + 1  # and not for sbatch's pipes
+    resource.setrlimit(resource.RLIMIT_NOFILE, (enough_for_a_file, limits[1]))
+    try:
+        with pytest.raises(RefusedError, match="cannot start sbatch now: Too many open files"):
+            submit_array("a", job_file, Profile(), Request())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_a_coordinator_that_is_a_job_hides_that_from_its_own_jobs() -> None:

@@ -1,5 +1,6 @@
 """What every executor promises, as a test class that each executor passes."""
 
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from emsearch.errors import NoAnswerError
+from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
 from emsearch.execution.executor import Executor, JobReport, JobState, Request
 from emsearch.records.files import write_json
 from emsearch.records.job import Entry, JobFile, TaskName
@@ -20,6 +21,8 @@ Silence = Callable[[bool], None]
 """Makes a cluster silent, or lets it speak again."""
 Restart = Callable[[str], None]
 """Puts the task of a handle back into the cluster's queue, and from there to run again."""
+Refuse = Callable[[type[ExecutionError] | None], None]
+"""Lets a cluster refuse jobs, for now or for good by the error's kind, or take them again."""
 A = TaskName(token="a")
 MOST_TASKS = 3
 
@@ -67,6 +70,13 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it does not come"
         time.sleep(0.05)
+
+
+def lowest_descriptor() -> int:
+    """Return the number that the next file to be opened gets; as a limit, it is not opened."""
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor
 
 
 def has_restarted(executor: Executor, handles: dict[TaskName, str], times: int) -> bool:
@@ -186,3 +196,31 @@ class RestartContract:
         restart(handles[A])
         assert executor.find("a", 1) == tuple(handles.values())
         executor.stop(handles)
+
+
+class RefusalContract:
+    """What an executor promises of a cluster that takes no job: gives a `refuse` fixture."""
+
+    def test_a_job_that_is_refused_for_now_was_not_submitted_and_is_taken_later(
+        self, executor: Executor, jobs: Jobs, refuse: Refuse
+    ) -> None:
+        job = jobs("a", 3.0)
+        refuse(RefusedError)
+        with pytest.raises(RefusedError):
+            submit(executor, job)
+        refuse(None)
+        assert executor.find("a", 1) is None
+        handles = submit(executor, job)
+        assert executor.reports(handles)[A].state == JobState.ALIVE
+        executor.stop(handles)
+
+    def test_a_job_that_is_refused_for_good_is_not_to_be_tried_again(
+        self, executor: Executor, jobs: Jobs, refuse: Refuse
+    ) -> None:
+        job = jobs("a", 3.0)
+        refuse(ExecutionError)
+        with pytest.raises(ExecutionError) as caught:
+            submit(executor, job)
+        assert type(caught.value) is ExecutionError
+        refuse(None)
+        assert executor.find("a", 1) is None

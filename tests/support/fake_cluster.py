@@ -67,6 +67,8 @@ class FakeCluster:
         """Nodes on which every training ends with an error."""
         self.is_silent = False
         """It does not answer."""
+        self.refusal: ExecutionError | None = None
+        """What it says of every job, instead of taking it."""
         self.submissions: list[Request] = []
         self.most_at_once = 0
         self.trained: list[tuple[int, int, int]] = []
@@ -85,9 +87,11 @@ class FakeCluster:
 
     def submit(self, token: str, job_file: Path, request: Request) -> tuple[str, ...]:
         self._answer()
+        if self.refusal is not None:
+            raise self.refusal
         limits = self._limits
         if limits.max_array is not None and request.tasks > limits.max_array:
-            raise ExecutionError("Invalid job array specification")
+            raise RefusedError("Invalid job array specification")
         at_once = len(self._alive()) + request.tasks
         if limits.max_submitted is not None and at_once + self.others > limits.max_submitted:
             raise RefusedError("Job violates accounting/QOS policy (job submit limit)")
