@@ -98,7 +98,10 @@ class Executor(Protocol):
         """
 
     def limits(self) -> Limits:
-        """Return what the cluster allows; asked once an hour. Raises NoAnswerError."""
+        """Return what the cluster allows, as last known; it is asked once an hour.
+
+        Raises NoAnswerError where it does not answer and nothing is known yet.
+        """
 
     def submit(self, token: str, job_file: Path, request: Request) -> tuple[str, ...]:
         """Start a job and return a handle for each of its tasks, in their order.

@@ -1,15 +1,14 @@
 """Jobs as arrays of a Slurm cluster, asked about in one batch and never more often than polite."""
 
-import os
-import pwd
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from emsearch.errors import NoAnswerError
 from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
+from emsearch.execution.slurm_command import Command, ask_accounting, run_command, user_name
+from emsearch.execution.slurm_limits import SlurmLimits
 from emsearch.execution.slurm_refusal import is_too_late
 from emsearch.execution.slurm_submit import submit_array, submitted_folder
 from emsearch.execution.slurm_text import (
@@ -18,8 +17,6 @@ from emsearch.execution.slurm_text import (
     Queued,
     Run,
     ending_of,
-    read_config_limit,
-    read_least,
     read_queue,
     read_runs,
 )
@@ -28,29 +25,11 @@ from emsearch.records.logs import log_tail
 from emsearch.records.profile import Profile
 from emsearch.records.trial import Cause
 
-__all__ = ["Command", "SlurmExecutor", "run_command"]
+__all__ = ["SlurmExecutor"]
 
-Command = Callable[[Sequence[str]], str]
-"""Runs a command and returns what it prints; raises NoAnswerError with what it says instead."""
-
-_LIMITS_EVERY_S = 3600.0
 _LONGEST_BACKOFF = 8  # polling intervals between two questions that get no answer
 _MOST_IDS = 500  # in the arguments of one command
-_HANGS_S = 30.0  # below what a coordinator may be silent before another takes its study over
 _UNKNOWN = JobReport(state=JobState.UNKNOWN)
-
-
-def run_command(words: Sequence[str]) -> str:
-    """Run one of Slurm's commands. Raises NoAnswerError where it fails, hangs or is missing."""
-    try:
-        done = subprocess.run(  # noqa: S603 - Slurm's own commands
-            words, capture_output=True, text=True, check=False, timeout=_HANGS_S
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoAnswerError(f"{words[0]} does not answer: {error}") from error
-    if done.returncode:
-        raise NoAnswerError(f"{words[0]}: {done.stderr.strip()}")
-    return done.stdout
 
 
 class SlurmExecutor:
@@ -79,7 +58,7 @@ class SlurmExecutor:
         self._next_s = float("-inf")
         self._failures = 0
         self._submitted_s = float("-inf")
-        self._limits: tuple[float, Limits] | None = None
+        self._limits = SlurmLimits(profile, run, clock)
 
     @property
     def poll_s(self) -> float:
@@ -87,14 +66,11 @@ class SlurmExecutor:
         return self._profile.poll_s
 
     def limits(self) -> Limits:
-        """Return MaxArraySize and the least of the limits on submitted jobs, asked once an hour.
+        """Return MaxArraySize and the least limit on submitted jobs that applies to the profile's.
 
-        Raises NoAnswerError.
+        Raises NoAnswerError where the cluster has not told them yet.
         """
-        now_s = self._clock()
-        if self._limits is None or now_s - self._limits[0] > _LIMITS_EVERY_S:
-            self._limits = (now_s, self._ask_limits())
-        return self._limits[1]
+        return self._limits.get()
 
     def submit(self, token: str, job_file: Path, request: Request) -> tuple[str, ...]:
         """Submit an array, after the pause that the profile asks for between two submissions."""
@@ -107,13 +83,14 @@ class SlurmExecutor:
 
     def find(self, token: str, tasks: int) -> tuple[str, ...] | None:
         """Return the handles of the array that bears the token as its name."""
-        me = f"--user={_user()}"
+        me = f"--user={user_name()}"
         queue = ["squeue", "--noheader", me, f"--name={token}", "--Format=ArrayJobID:40"]
         numbers = self._run(queue).split()
         if not numbers:
             accounting = ["sacct", "--noheader", "--parsable2", "--allocations", me]
             since = "--starttime=now-30days"
-            text = self._account([*accounting, f"--name={token}", "--format=JobID", since])
+            words = [*accounting, f"--name={token}", "--format=JobID", since]
+            text = ask_accounting(self._run, words)
             numbers = [line.partition("_")[0] for line in text.split()]
         return _handles(numbers[-1], tasks) if numbers else None
 
@@ -168,7 +145,7 @@ class SlurmExecutor:
 
     def _ask(self, handles: Mapping[TaskName, str]) -> dict[TaskName, JobReport]:
         """Ask the queue about all tasks, and accounting about those that ended or restarted."""
-        squeue = ["squeue", "--noheader", "--array", "--states=all", f"--user={_user()}"]
+        squeue = ["squeue", "--noheader", "--array", "--states=all", f"--user={user_name()}"]
         queue = read_queue(self._run([*squeue, f"--Format={SQUEUE_FORMAT}"]))
         alive = {handle for handle, one in queue.items() if not (one.is_over or one.restarts)}
         doubtful = {
@@ -192,20 +169,14 @@ class SlurmExecutor:
             some = ids[start : start + _MOST_IDS]
             words = ["sacct", "--noheader", "--parsable2", "--duplicates"]
             which = [f"--jobs={','.join(some)}", f"--name={','.join(tokens[id_] for id_ in some)}"]
-            runs |= read_runs(self._account([*words, f"--format={SACCT_FORMAT}", *which]))
+            runs |= read_runs(
+                ask_accounting(self._run, [*words, f"--format={SACCT_FORMAT}", *which])
+            )
         whole = {array: them for array, them in runs.items() if "_" not in array}
         return {
             handle: runs.get(handle, whole.get(handle.partition("_")[0], ()))
             for handle in handles.values()
         }
-
-    def _account(self, words: Sequence[str]) -> str:
-        try:
-            return self._run(words)
-        except NoAnswerError as error:
-            if "accounting storage is disabled" in str(error):
-                return ""  # there is none: only the queue can be asked
-            raise
 
     def _report(self, task: TaskName, queued: Queued | None, runs: Sequence[Run]) -> JobReport:
         restarts = max(self._restarts.get(task, 0), queued.restarts if queued else 0)
@@ -260,30 +231,8 @@ class SlurmExecutor:
             restarted=_endings(earlier, restarts),
         )
 
-    def _ask_limits(self) -> Limits:
-        config = self._run(["scontrol", "show", "config"])
-        show = ["sacctmgr", "--noheader", "--parsable2", "show"]
-        user = f"user={_user()}"
-        rows = self._account([*show, "assoc", user, "format=MaxSubmitJobs,QOS"]).splitlines()
-        own = {row.partition("|")[0] for row in rows}
-        allowed = {name for row in rows for name in row.partition("|")[2].split(",")}
-        if "qos" in self._profile.sbatch:
-            allowed = {str(self._profile.sbatch["qos"])}
-        text = self._account([*show, "qos", "format=Name,MaxSubmitJobsPerUser"])
-        by_qos = [line.split("|") for line in text.splitlines()]
-        others = {limit for name, limit in by_qos if name in allowed}
-        profile = self._profile.max_submitted
-        return Limits(
-            max_array=read_config_limit(config, "MaxArraySize"),
-            max_submitted=read_least([*own, *others, str(profile or "")]),
-        )
-
 
 _SUBMITTED = JobReport(state=JobState.ALIVE, word="SUBMITTED")
-
-
-def _user() -> str:
-    return pwd.getpwuid(os.getuid()).pw_name  # not what an environment carried along says
 
 
 def _handles(number: str, tasks: int) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
-from emsearch.execution.executor import JobReport, JobState, Limits, Request
+from emsearch.execution.executor import JobReport, JobState, Request
 from emsearch.execution.slurm import SlurmExecutor
 from emsearch.execution.slurm_submit import clean_environment, options_of, setup_of, submit_array
 from emsearch.records.job import TaskName, log_path
@@ -267,22 +267,6 @@ def test_a_job_is_looked_for_in_the_queue_and_then_in_accounting(
     cluster.answers["sacct"] = None
     with pytest.raises(NoAnswerError):
         executor.find("a", 2)
-
-
-def test_limits_are_the_least_of_all_that_apply_and_asked_once(
-    cluster: Cluster, tmp_path: Path
-) -> None:
-    def run(words: Sequence[str]) -> str:
-        cluster.asked.append(words[0])
-        if words[0] == "scontrol":
-            return "MaxArraySize            = 50\n"
-        return "300|normal,high\n" if "assoc" in words else "normal|60\nhigh|\nother|5\n"
-
-    executor = SlurmExecutor(tmp_path, Profile(), run=run, clock=cluster.clock)
-    assert executor.limits() == Limits(max_array=50, max_submitted=60)
-    asked = len(cluster.asked)
-    executor.limits()
-    assert len(cluster.asked) == asked
 
 
 def test_stopping_many_tasks_takes_few_commands_and_tries_all_where_one_fails(

@@ -79,7 +79,7 @@ class ScriptedSlurm:
             "squeue": self._squeue,
             "sacct": self._sacct,
             "scancel": self._scancel,
-            "scontrol": lambda _words: "MaxArraySize = 1001\n",
+            "scontrol": lambda words: "MaxArraySize = 1001\n" if "config" in words else "",
             "sacctmgr": lambda _words: "",
         }
         return answers[words[0]](words)
