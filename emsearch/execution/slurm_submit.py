@@ -39,6 +39,7 @@ _PICKLE = "task.pkl"
 _SBATCH = ("timeout", "40", "sbatch")  # below what a coordinator may be silent
 _HUNG = 124  # the exit code of `timeout`
 _KILLED = 128  # a shell's exit code for a signal is above
+_MEMORY = frozenset({"mem", "mem-per-cpu", "mem-per-gpu"})
 _KEPT = frozenset({"SLURM_CONF", "SLURM_CLUSTERS"})
 
 
@@ -106,19 +107,24 @@ def submitted_folder(job: Path) -> Path:
 def options_of(
     token: str, job_file: Path, profile: Profile, request: Request
 ) -> dict[str, str | int | float | bool]:
-    """Return sbatch's options: the profile's, those that the request asks for, and our own."""
+    """Return sbatch's options: the profile's, those that the request asks for, and our own.
+
+    Tasks are put back by Slurm itself where a node is lost, unless a profile says otherwise.
+    """
     wanted = profile.sbatch if request.needs_gpu else profile.sbatch | profile.sbatch_cpu
     options = {name: value for name, value in wanted.items() if value is not False}
-    if request.memory_factor != 1.0 and "mem" in options:
-        options["mem"] = _more_memory(str(options["mem"]), request.memory_factor)
+    if request.memory_factor != 1.0:
+        for name in _MEMORY & options.keys():
+            options[name] = _more_memory(str(options[name]), request.memory_factor)
     if request.exclude:
         nodes = [*str(options.get("exclude", "")).split(","), *request.exclude]
         options["exclude"] = ",".join(node for node in nodes if node)
+    requeues = wanted.get("requeue", True) and not options.get("no-requeue")
     return options | {
         "array": f"0-{request.tasks - 1}",
         "job-name": token,
         "output": str(job_file.with_name("log-%a.txt")),
-        "requeue": True,
+        "requeue" if requeues else "no-requeue": True,
     }
 
 
@@ -149,7 +155,7 @@ def job_variables(environment: Iterable[str]) -> list[str]:
 
 
 def _more_memory(memory: str, factor: float) -> str:
-    """Return sbatch's --mem times a factor; a number without a unit is in megabytes."""
+    """Return one of sbatch's memories times a factor; a number without a unit is in megabytes."""
     number, unit = memory.rstrip("KMGTkmgtB"), memory.lstrip("0123456789.")
     return f"{round(float(number) * factor)}{unit}"
 

@@ -12,7 +12,7 @@ from emsearch.execution.executor import JobReport, JobState, Request
 from emsearch.execution.slurm import SlurmExecutor
 from emsearch.execution.slurm_submit import clean_environment, options_of, setup_of, submit_array
 from emsearch.records.job import TaskName, log_path
-from emsearch.records.profile import Profile, read_profile
+from emsearch.records.profile import Option, Profile, read_profile
 from emsearch.records.trial import Cause
 from tests.support.executors import lowest_descriptor
 from tests.support.scripted_slurm import squeue_row as row
@@ -292,6 +292,41 @@ def test_options_are_the_profiles_with_what_the_request_asks_for(tmp_path: Path)
     assert options["exclude"] == "cn0,cn1,cn2"
     assert options["job-name"] == "a"
     assert options_of("a", tmp_path / "job.json", profile, Request())["partition"] == "gpu"
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({"mem": "48G"}, {"mem": "96G"}),
+        ({"mem-per-cpu": "1.5G"}, {"mem-per-cpu": "3G"}),
+        ({"mem-per-gpu": 4000}, {"mem-per-gpu": "8000"}),
+        ({"partition": "gpu"}, {"partition": "gpu"}),
+    ],
+)
+def test_more_memory_is_asked_for_however_a_profile_asks_for_it(
+    given: dict[str, Option], asked: dict[str, Option], tmp_path: Path
+) -> None:
+    options = options_of(
+        "a", tmp_path / "job.json", Profile(sbatch=given), Request(memory_factor=2)
+    )
+    assert {name: options[name] for name in given} == asked
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        ({}, "requeue"),
+        ({"requeue": True}, "requeue"),
+        ({"requeue": False}, "no-requeue"),
+        ({"no-requeue": True}, "no-requeue"),
+        ({"no-requeue": False}, "requeue"),
+    ],
+)
+def test_tasks_are_put_back_unless_a_profile_says_otherwise(
+    given: dict[str, Option], option: str, tmp_path: Path
+) -> None:
+    options = options_of("a", tmp_path / "job.json", Profile(sbatch=given), Request())
+    assert {name for name in options if name.endswith("requeue")} == {option}
 
 
 def fake_sbatch(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
