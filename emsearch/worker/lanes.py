@@ -29,10 +29,14 @@ _LAST = 999_999  # number of the event that is said in a dead lane's place
 
 
 def fits(entry: Entry, running: list[Entry], memory_gb: float | None) -> bool:
-    """Return whether an order may begin beside those that run; alone any order may."""
+    """Return whether an order may begin beside those that run; alone any order may.
+
+    One that is said to fill the device runs alone, also beside those that are said to take nothing.
+    """
     if not running or memory_gb is None:
         return True
-    return entry.memory_gb + sum(one.memory_gb for one in running) <= memory_gb
+    needs_gb = [one.memory_gb for one in (entry, *running)]
+    return max(needs_gb) < memory_gb and sum(needs_gb) <= memory_gb
 
 
 def run_side_by_side(task: Task, job_file: Path, signals: Signals) -> None:

@@ -78,6 +78,10 @@ def test_orders_at_once_fit_the_device_together() -> None:
     assert not fits(small, [small, small], 11.0)
     assert fits(large, [], 11.0)
     assert fits(large, [large], None)
+    nothing = Entry(order=2, generation=1)
+    assert fits(small, [nothing], 4.1)
+    assert not fits(small, [nothing], 4.0)  # it was told to take all
+    assert not fits(nothing, [large], 14.0)
 
 
 def test_orders_that_fit_run_at_once_and_all_end(study: Path, write_job: Write) -> None:
