@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import FrameType
 from typing import Protocol, Self
 
@@ -87,7 +88,7 @@ class Signals:
         self.last_words: Callable[[Cause], None] = lambda _cause: None
         """Said in the place of an order that does not leave."""
         self._is_told = False
-        self._asking: threading.Thread | None = None
+        self._has_asked = threading.Event()
         self._patience: threading.Timer | None = None
         self._patient_until_s = float("inf")
         self._read, self._write = os.pipe()
@@ -131,21 +132,17 @@ class Signals:
         self.number = number
         timed_out = warned and self.clock.is_nearly_over()
         self.cause = Cause.TIMEOUT if timed_out else Cause.PREEMPTED
-        wait_s = min(_ASKING_S, patience_s / 2)
-        self._asking = threading.Thread(
-            target=self._ask, kwargs={"warned": warned, "wait_s": wait_s}, daemon=True
-        )
-        self._asking.start()
+        ask = partial(self._ask, warned=warned, wait_s=min(_ASKING_S, patience_s / 2))
+        threading.Thread(target=ask, name="asking Slurm", daemon=True).start()
 
     def corrected(self, cause: Cause) -> Cause:
         """Return why an attempt that ended with a cause did so, once Slurm has told, if it does.
 
         What is no guess stays as it is.
         """
-        if cause not in _GUESSES:
+        if self.number is None or cause not in _GUESSES:
             return cause
-        if self._asking is not None:
-            self._asking.join(_ASKING_S)
+        self._has_asked.wait(_ASKING_S)
         return self.cause or cause
 
     def _ask(self, *, warned: bool, wait_s: float) -> None:
@@ -153,6 +150,7 @@ class Signals:
         if cause is not None:
             self._is_told = True
             self.cause = cause
+        self._has_asked.set()
 
     def _be_patient(self, seconds: float) -> None:
         """Give the order that long to leave, unless it has less already."""
