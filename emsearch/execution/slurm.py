@@ -7,7 +7,13 @@ from pathlib import Path
 
 from emsearch.errors import NoAnswerError
 from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
-from emsearch.execution.slurm_command import Command, ask_accounting, run_command, user_name
+from emsearch.execution.slurm_command import (
+    Command,
+    ask_accounting,
+    pause_s,
+    run_command,
+    user_name,
+)
 from emsearch.execution.slurm_limits import SlurmLimits
 from emsearch.execution.slurm_refusal import is_too_late
 from emsearch.execution.slurm_submit import submit_array, submitted_folder
@@ -27,7 +33,6 @@ from emsearch.records.trial import Cause
 
 __all__ = ["SlurmExecutor"]
 
-_LONGEST_BACKOFF = 8  # polling intervals between two questions that get no answer
 _MOST_IDS = 500  # in the arguments of one command
 _UNKNOWN = JobReport(state=JobState.UNKNOWN)
 
@@ -134,8 +139,7 @@ class SlurmExecutor:
             self._failures = 0
         self._reports |= found
         self._clear_away(handles)
-        backoff = min(2**self._failures, _LONGEST_BACKOFF)
-        self._next_s = self._clock() + self.poll_s * backoff
+        self._next_s = self._clock() + pause_s(self.poll_s, self._failures)
 
     def _clear_away(self, handles: Mapping[TaskName, str]) -> None:
         """Remove what only the starts of a job's tasks needed, once all of them are gone."""

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 
 from emsearch.errors import NoAnswerError
 
-__all__ = ["Command", "ask_accounting", "run_command", "user_name"]
+__all__ = ["Command", "ask_accounting", "pause_s", "run_command", "user_name"]
 
 Command = Callable[[Sequence[str]], str]
 """Runs a command and returns what it prints; raises NoAnswerError with what it says instead."""
 
+_LONGEST_BACKOFF = 8  # polling intervals between two questions
 _HANGS_S = 30.0  # below what a coordinator may be silent before another takes its study over
 
 
@@ -36,6 +37,11 @@ def ask_accounting(run: Command, words: Sequence[str]) -> str:
         if "accounting storage is disabled" in str(error):
             return ""  # there is none: only the queue can be asked
         raise
+
+
+def pause_s(poll_s: float, failures: int) -> float:
+    """Return the seconds until a cluster is asked again that gave no answer so many times."""
+    return poll_s * min(1 << failures, _LONGEST_BACKOFF)
 
 
 def user_name() -> str:

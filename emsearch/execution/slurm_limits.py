@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from emsearch.errors import NoAnswerError
 from emsearch.execution.executor import Limits
-from emsearch.execution.slurm_command import Command, ask_accounting, user_name
+from emsearch.execution.slurm_command import Command, ask_accounting, pause_s, user_name
 from emsearch.execution.slurm_text import read_config_limit, read_least
 from emsearch.records.profile import Profile
 
@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 _EVERY_S = 3600.0
-_LONGEST_BACKOFF = 8  # polling intervals between two questions that get no answer
 _ASSOCIATION = "format=Cluster,Account,Partition,MaxSubmitJobs,DefaultQOS,QOS"
 
 
@@ -60,7 +59,8 @@ class SlurmLimits:
         self._run = run
         self._clock = clock
         self._known: Limits | None = None
-        self._silence = NoAnswerError("the cluster has not been asked for its limits yet")
+        self._silence = ""
+        """What was said instead of an answer."""
         self._failures = 0
         self._next_s = float("-inf")
 
@@ -69,16 +69,16 @@ class SlurmLimits:
         if self._clock() >= self._next_s:
             self._ask()
         if self._known is None:
-            raise self._silence
+            raise NoAnswerError(self._silence)
         return self._known
 
     def _ask(self) -> None:
         try:
             self._known = self._read()
         except NoAnswerError as error:
-            self._silence = error
+            self._silence = str(error)
             self._failures += 1
-            wait_s = self._profile.poll_s * min(2**self._failures, _LONGEST_BACKOFF)
+            wait_s = pause_s(self._profile.poll_s, self._failures)
         else:
             self._failures, wait_s = 0, _EVERY_S
         self._next_s = self._clock() + wait_s
