@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -64,8 +65,9 @@ class LocalExecutor:
     def stop(self, handles: Mapping[TaskName, str]) -> None:
         """Send SIGTERM to the processes that still run."""
         for handle in handles.values():
-            if is_alive(handle):
-                psutil.Process(int(handle.split("/")[1])).send_signal(signal.SIGTERM)
+            with suppress(psutil.NoSuchProcess):  # it may end meanwhile
+                if is_alive(handle):
+                    psutil.Process(int(handle.split("/")[1])).send_signal(signal.SIGTERM)
 
     def _start(self, task: TaskName, job_file: Path) -> str:
         command = [sys.executable, "-m", "emsearch.worker", str(job_file), str(task.index)]

@@ -159,6 +159,14 @@ class TestLocal(ExecutorContract, RefusalContract):
         other = LocalExecutor(tmp_path / "jobs", threads=1)
         assert other.reports(handles)[A].state == JobState.ALIVE
 
+    def test_a_worker_that_ends_while_it_is_looked_at_needs_no_stopping(
+        self, executor: Executor, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        handles = submit(executor, jobs("a", 0.0))
+        end_of(executor, handles)
+        monkeypatch.setattr("emsearch.execution.local.is_alive", lambda _handle: True)
+        executor.stop(handles)
+
     def test_a_killed_worker_is_lost_and_says_by_what(self, executor: Executor, jobs: Jobs) -> None:
         handles = submit(executor, jobs("a", 30.0))
         psutil.Process(int(handles[A].split("/")[1])).kill()
