@@ -21,7 +21,8 @@ from emsearch.records.under import Under
 __all__ = ["coordinator_script", "detach"]
 
 _STARTED_WITHIN_S = 20.0
-_MOST_RESTARTS = 50
+_MOST_RESTARTS = 20  # of a coordinator that fails soon after its start
+_RAN_WELL_S = 3600  # one that fails later may well go on where it was: it is always put back
 _TIME_LEFT_S = 120  # before its job's time is up, a coordinator has itself put back
 
 Run = Callable[[Sequence[str], str], str]
@@ -86,7 +87,9 @@ def coordinator_script(profile: Profile, name: str, folder: Path) -> str:
     """Return the batch script of a coordinator's own job: small, and put back when it ends.
 
     On a warning that its time is up, or on preemption, it leaves between two cycles; the jobs of
-    the study go on meanwhile. One that is killed, as for want of memory, is put back too.
+    the study go on meanwhile. One that is killed, as for want of memory, or that ends with an error
+    which is no user's, is put back too. It is not where it ended (0), told a user what is wrong (1,
+    2), or was interrupted (130).
     """
     options: dict[str, object] = {
         **profile.sbatch,
@@ -113,10 +116,11 @@ def coordinator_script(profile: Profile, name: str, folder: Path) -> str:
             "trap 'leave; exit' TERM",
             "wait $coordinator",
             "code=$?",
-            f"restarts=${{SLURM_RESTART_COUNT:-0}} most={_MOST_RESTARTS}",
-            "if ((code > 128 && code != 130 && restarts < most)); then",
-            "    scontrol requeue $SLURM_JOB_ID",
-            "fi",
+            f"restarts=${{SLURM_RESTART_COUNT:-0}} most={_MOST_RESTARTS} well={_RAN_WELL_S}",
+            "case $code in",
+            "    0 | 1 | 2 | 130) ;;",
+            "    *) ((restarts < most || SECONDS > well)) && scontrol requeue $SLURM_JOB_ID ;;",
+            "esac",
             "exit $code",
             "",
         ]

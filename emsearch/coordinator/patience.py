@@ -1,4 +1,4 @@
-"""Waiting for what will mend by itself: a full disk, a locked ledger, a server that is away.
+"""Waiting for what will mend by itself: a full disk, a busy host, a locked ledger, a server away.
 
 The coordinator's cycle may end anywhere and be begun anew, and events stay in the inbox until they
 are in the ledger, so that waiting loses nothing.
@@ -10,16 +10,18 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import DBAPIError
 
+from emsearch.records.process import SHORTAGES
+
 __all__ = ["Patience", "trouble_of"]
 
-_WAITS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
 _SQLITE = ("locked", "busy", "disk is full", "disk I/O error", "unable to open database file")
 _FIRST_S, _LONGEST_S = 0.5, 30.0
 
 
 def trouble_of(error: BaseException) -> str:
     """Return what to wait for, in a user's words; empty where waiting does not help."""
-    if isinstance(error, OSError) and error.errno in _WAITS:
+    if isinstance(error, OSError) and error.errno in _DISK | SHORTAGES:
         return f"{error.strerror} ({error.filename})" if error.filename else str(error.strerror)
     if not isinstance(error, DBAPIError):
         return ""

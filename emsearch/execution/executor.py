@@ -108,7 +108,10 @@ class Executor(Protocol):
         """
 
     def limits(self) -> Limits:
-        """Return what the cluster allows; asked once an hour. Raises NoAnswerError."""
+        """Return what the cluster allows, as last known; it is asked once an hour.
+
+        Raises NoAnswerError where it does not answer and nothing is known yet.
+        """
 
     def submit(self, token: str, job_file: Path, request: Request) -> tuple[str, ...]:
         """Start a job and return a handle for each of its tasks, in their order.
@@ -129,4 +132,8 @@ class Executor(Protocol):
         """Return a report of each task. It raises nothing: one that cannot be known is UNKNOWN."""
 
     def stop(self, handles: Mapping[TaskName, str]) -> None:
-        """Ask tasks to leave a checkpoint and end; asking twice, or too late, is no error."""
+        """Ask tasks to leave a checkpoint and end; asking twice, or too late, is no error.
+
+        Raises NoAnswerError where the cluster does not answer: some may not have been asked. Ask
+        again for all of them.
+        """

@@ -6,15 +6,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from emsearch.errors import ExecutionError
+from emsearch.errors import ExecutionError, RefusedError
 from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
 from emsearch.records.job import TaskName, log_path, process_path
 from emsearch.records.logs import log_tail
-from emsearch.records.process import is_alive, process_name
+from emsearch.records.process import SHORTAGES, is_alive, process_name
 from emsearch.records.trial import Cause
 
 __all__ = ["LocalExecutor"]
@@ -35,11 +36,20 @@ class LocalExecutor:
         return Limits(max_array=1)
 
     def submit(self, token: str, job_file: Path, request: Request) -> tuple[str, ...]:
-        """Start a process for each task. Raises ExecutionError if the system refuses."""
-        return tuple(
-            self._start(TaskName(token=token, index=index), job_file)
-            for index in range(request.tasks)
-        )
+        """Start a process for each task, or for none.
+
+        Raises RefusedError where this host can start no more now, ExecutionError where it refuses
+        for good.
+        """
+        tasks = [TaskName(token=token, index=index) for index in range(request.tasks)]
+        try:
+            return tuple([self._start(task, job_file) for task in tasks])
+        except ExecutionError:
+            for task in tasks:
+                if child := self._children.pop(task, None):
+                    child.kill()  # it has only just begun
+                    child.wait()
+            raise
 
     def find(self, token: str, tasks: int) -> tuple[str, ...] | None:
         """Return the processes that wrote their names beside their job file, None if none did."""
@@ -55,8 +65,9 @@ class LocalExecutor:
     def stop(self, handles: Mapping[TaskName, str]) -> None:
         """Send SIGTERM to the processes that still run."""
         for handle in handles.values():
-            if is_alive(handle):
-                psutil.Process(int(handle.split("/")[1])).send_signal(signal.SIGTERM)
+            with suppress(psutil.NoSuchProcess):  # it may end meanwhile
+                if is_alive(handle):
+                    psutil.Process(int(handle.split("/")[1])).send_signal(signal.SIGTERM)
 
     def _start(self, task: TaskName, job_file: Path) -> str:
         command = [sys.executable, "-m", "emsearch.worker", str(job_file), str(task.index)]
@@ -71,7 +82,8 @@ class LocalExecutor:
                     start_new_session=True,  # Ctrl-C at the coordinator does not reach it
                 )
         except OSError as error:
-            raise ExecutionError(f"cannot start a worker for job {task.token}: {error}") from error
+            kind = RefusedError if error.errno in SHORTAGES else ExecutionError
+            raise kind(f"cannot start a worker for job {task.token}: {error}") from error
         self._children[task] = child
         return process_name(child.pid)
 

@@ -1,15 +1,21 @@
 """Jobs as arrays of a Slurm cluster, asked about in one batch and never more often than polite."""
 
-import os
-import pwd
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from emsearch.errors import NoAnswerError
 from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
+from emsearch.execution.slurm_command import (
+    Command,
+    ask_accounting,
+    pause_s,
+    run_command,
+    user_name,
+)
+from emsearch.execution.slurm_limits import SlurmLimits
+from emsearch.execution.slurm_refusal import is_too_late
 from emsearch.execution.slurm_submit import submit_array, submitted_folder
 from emsearch.execution.slurm_text import (
     SACCT_FORMAT,
@@ -17,8 +23,6 @@ from emsearch.execution.slurm_text import (
     Queued,
     Run,
     ending_of,
-    read_config_limit,
-    read_least,
     read_queue,
     read_runs,
 )
@@ -27,29 +31,10 @@ from emsearch.records.logs import log_tail
 from emsearch.records.profile import Profile
 from emsearch.records.trial import Cause
 
-__all__ = ["Command", "SlurmExecutor", "run_command"]
+__all__ = ["SlurmExecutor"]
 
-Command = Callable[[Sequence[str]], str]
-"""Runs a command and returns what it prints; raises NoAnswerError with what it says instead."""
-
-_LIMITS_EVERY_S = 3600.0
-_LONGEST_BACKOFF = 8  # polling intervals between two questions that get no answer
 _MOST_IDS = 500  # in the arguments of one command
-_HANGS_S = 30.0  # below what a coordinator may be silent before another takes its study over
 _UNKNOWN = JobReport(state=JobState.UNKNOWN)
-
-
-def run_command(words: Sequence[str]) -> str:
-    """Run one of Slurm's commands. Raises NoAnswerError where it fails, hangs or is missing."""
-    try:
-        done = subprocess.run(  # noqa: S603 - Slurm's own commands
-            words, capture_output=True, text=True, check=False, timeout=_HANGS_S
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoAnswerError(f"{words[0]} does not answer: {error}") from error
-    if done.returncode:
-        raise NoAnswerError(f"{words[0]}: {done.stderr.strip()}")
-    return done.stdout
 
 
 class SlurmExecutor:
@@ -70,10 +55,15 @@ class SlurmExecutor:
         self._reports: dict[TaskName, JobReport] = {}
         self._missing_s: dict[TaskName, float] = {}
         """Since when neither the queue nor accounting knows a task."""
+        self._restarts: dict[TaskName, int] = {}
+        """How often the queue has told that a task was restarted; those that never were left out.
+
+        Accounting may hear of a run late, or never: by its runs alone a task that goes on would
+        have ended with an earlier one."""
         self._next_s = float("-inf")
         self._failures = 0
         self._submitted_s = float("-inf")
-        self._limits: tuple[float, Limits] | None = None
+        self._limits = SlurmLimits(profile, run, clock)
 
     @property
     def poll_s(self) -> float:
@@ -81,14 +71,11 @@ class SlurmExecutor:
         return self._profile.poll_s
 
     def limits(self) -> Limits:
-        """Return MaxArraySize and the least of the limits on submitted jobs, asked once an hour.
+        """Return MaxArraySize and the least limit on submitted jobs that applies to the profile's.
 
-        Raises NoAnswerError.
+        Raises NoAnswerError where the cluster has not told them yet.
         """
-        now_s = self._clock()
-        if self._limits is None or now_s - self._limits[0] > _LIMITS_EVERY_S:
-            self._limits = (now_s, self._ask_limits())
-        return self._limits[1]
+        return self._limits.get()
 
     def submit(self, token: str, job_file: Path, request: Request) -> tuple[str, ...]:
         """Submit an array, after the pause that the profile asks for between two submissions."""
@@ -101,13 +88,14 @@ class SlurmExecutor:
 
     def find(self, token: str, tasks: int) -> tuple[str, ...] | None:
         """Return the handles of the array that bears the token as its name."""
-        me = f"--user={_user()}"
+        me = f"--user={user_name()}"
         queue = ["squeue", "--noheader", me, f"--name={token}", "--Format=ArrayJobID:40"]
         numbers = self._run(queue).split()
         if not numbers:
             accounting = ["sacct", "--noheader", "--parsable2", "--allocations", me]
             since = "--starttime=now-30days"
-            text = self._account([*accounting, f"--name={token}", "--format=JobID", since])
+            words = [*accounting, f"--name={token}", "--format=JobID", since]
+            text = ask_accounting(self._run, words)
             numbers = [line.partition("_")[0] for line in text.split()]
         return _handles(numbers[-1], tasks) if numbers else None
 
@@ -120,13 +108,21 @@ class SlurmExecutor:
         return dict(self._reports)
 
     def stop(self, handles: Mapping[TaskName, str]) -> None:
-        """Cancel tasks: those that run are sent SIGTERM, and SIGKILL after the site's KillWait."""
+        """Cancel tasks: those that run are sent SIGTERM, and SIGKILL after the site's KillWait.
+
+        Raises NoAnswerError, after all were tried, where some may not have been cancelled.
+        """
         ids = list(handles.values())
+        unheard: NoAnswerError | None = None
         for start in range(0, len(ids), _MOST_IDS):
             try:
-                self._run(["scancel", "--quiet", *ids[start : start + _MOST_IDS]])
-            except NoAnswerError:
-                continue  # whoever wants them gone sees that they are alive, and asks again
+                # Not --quiet: with it, scancel is silent where the controller is, and ends with 0.
+                self._run(["scancel", *ids[start : start + _MOST_IDS]])
+            except NoAnswerError as error:
+                if not is_too_late(str(error)):
+                    unheard = error
+        if unheard is not None:
+            raise unheard
 
     def _is_gone(self, task: TaskName) -> bool:
         known = self._reports.get(task)
@@ -143,8 +139,7 @@ class SlurmExecutor:
             self._failures = 0
         self._reports |= found
         self._clear_away(handles)
-        backoff = min(2**self._failures, _LONGEST_BACKOFF)
-        self._next_s = self._clock() + self.poll_s * backoff
+        self._next_s = self._clock() + pause_s(self.poll_s, self._failures)
 
     def _clear_away(self, handles: Mapping[TaskName, str]) -> None:
         """Remove what only the starts of a job's tasks needed, once all of them are gone."""
@@ -154,10 +149,14 @@ class SlurmExecutor:
 
     def _ask(self, handles: Mapping[TaskName, str]) -> dict[TaskName, JobReport]:
         """Ask the queue about all tasks, and accounting about those that ended or restarted."""
-        squeue = ["squeue", "--noheader", "--array", "--states=all", f"--user={_user()}"]
+        squeue = ["squeue", "--noheader", "--array", "--states=all", f"--user={user_name()}"]
         queue = read_queue(self._run([*squeue, f"--Format={SQUEUE_FORMAT}"]))
         alive = {handle for handle, one in queue.items() if not (one.is_over or one.restarts)}
-        doubtful = {task: handle for task, handle in handles.items() if handle not in alive}
+        doubtful = {
+            task: handle
+            for task, handle in handles.items()
+            if handle not in alive or task in self._restarts
+        }
         runs = self._runs(doubtful) if doubtful else {}
         return {
             task: self._report(task, queue.get(handle), runs.get(handle, ()))
@@ -174,22 +173,19 @@ class SlurmExecutor:
             some = ids[start : start + _MOST_IDS]
             words = ["sacct", "--noheader", "--parsable2", "--duplicates"]
             which = [f"--jobs={','.join(some)}", f"--name={','.join(tokens[id_] for id_ in some)}"]
-            runs |= read_runs(self._account([*words, f"--format={SACCT_FORMAT}", *which]))
+            runs |= read_runs(
+                ask_accounting(self._run, [*words, f"--format={SACCT_FORMAT}", *which])
+            )
         whole = {array: them for array, them in runs.items() if "_" not in array}
         return {
             handle: runs.get(handle, whole.get(handle.partition("_")[0], ()))
             for handle in handles.values()
         }
 
-    def _account(self, words: Sequence[str]) -> str:
-        try:
-            return self._run(words)
-        except NoAnswerError as error:
-            if "accounting storage is disabled" in str(error):
-                return ""  # there is none: only the queue can be asked
-            raise
-
     def _report(self, task: TaskName, queued: Queued | None, runs: Sequence[Run]) -> JobReport:
+        restarts = max(self._restarts.get(task, 0), queued.restarts if queued else 0)
+        if restarts:
+            self._restarts[task] = restarts
         if queued is not None and not queued.is_over:
             self._missing_s.pop(task, None)
             return JobReport(
@@ -197,20 +193,13 @@ class SlurmExecutor:
                 word=queued.word,
                 reason=queued.reason,
                 node=queued.node,
-                restarted=_endings(runs[: queued.restarts], queued.restarts),
+                restarted=_endings(runs[:restarts], restarts),
             )
-        if runs and runs[-1].is_over:
-            self._missing_s.pop(task, None)
-            ending = ending_of(runs[-1], log_tail(log_path(self._folder, task)))
-            return JobReport(
-                state=JobState.GONE,
-                word=runs[-1].state,
-                ending=ending,
-                restarted=_endings(runs[:-1], len(runs) - 1),
-            )
-        return self._missing(task, queued)
+        if len(runs) > restarts and runs[-1].is_over:
+            return self._gone(task, runs[-1], runs[:-1], len(runs) - 1)
+        return self._missing(task, queued, runs)
 
-    def _missing(self, task: TaskName, queued: Queued | None) -> JobReport:
+    def _missing(self, task: TaskName, queued: Queued | None, runs: Sequence[Run]) -> JobReport:
         """Return what to make of a task of whose end accounting has not heard.
 
         Where the controller still knows how it ended, accounting is given a few answers' time: it
@@ -222,39 +211,32 @@ class SlurmExecutor:
             grace_s = min(grace_s, 2 * self.poll_s)
         if self._clock() - since_s < grace_s:
             return _UNKNOWN
-        self._missing_s.pop(task)
-        tail = log_tail(log_path(self._folder, task))
+        restarts = max(self._restarts.get(task, 0), len(runs) - 1)
+        earlier, last = runs[:restarts], None
+        if earlier and earlier[-1].is_final:  # the records that are missing are older ones
+            earlier, last = earlier[:-1], earlier[-1]
         if queued is not None:
-            run = Run(state=queued.word, exit_code=0, signal=0, node=queued.node)
-            return JobReport(state=JobState.GONE, word=queued.word, ending=ending_of(run, tail))
-        words = f"neither squeue nor sacct knows it, for {grace_s:.0f} s"
-        ending = Ending(cause=Cause.LOST, detail=f"{words}\n{tail}".strip())
-        return JobReport(state=JobState.GONE, ending=ending)
+            last = Run(state=queued.word, exit_code=0, signal=0, node=queued.node)
+        return self._gone(task, last, earlier, restarts)
 
-    def _ask_limits(self) -> Limits:
-        config = self._run(["scontrol", "show", "config"])
-        show = ["sacctmgr", "--noheader", "--parsable2", "show"]
-        user = f"user={_user()}"
-        rows = self._account([*show, "assoc", user, "format=MaxSubmitJobs,QOS"]).splitlines()
-        own = {row.partition("|")[0] for row in rows}
-        allowed = {name for row in rows for name in row.partition("|")[2].split(",")}
-        if "qos" in self._profile.sbatch:
-            allowed = {str(self._profile.sbatch["qos"])}
-        text = self._account([*show, "qos", "format=Name,MaxSubmitJobsPerUser"])
-        by_qos = [line.split("|") for line in text.splitlines()]
-        others = {limit for name, limit in by_qos if name in allowed}
-        profile = self._profile.max_submitted
-        return Limits(
-            max_array=read_config_limit(config, "MaxArraySize"),
-            max_submitted=read_least([*own, *others, str(profile or "")]),
+    def _gone(
+        self, task: TaskName, last: Run | None, earlier: Sequence[Run], restarts: int
+    ) -> JobReport:
+        """Return the report of a task that is over; `last` is None where nobody knows how."""
+        self._missing_s.pop(task, None)
+        self._restarts.pop(task, None)
+        tail = log_tail(log_path(self._folder, task))
+        words = f"neither squeue nor sacct knows how it ended, for {self._profile.grace_s:.0f} s"
+        lost = Ending(cause=Cause.LOST, detail=f"{words}\n{tail}".strip())
+        return JobReport(
+            state=JobState.GONE,
+            word=last.state if last else "",
+            ending=ending_of(last, tail) if last else lost,
+            restarted=_endings(earlier, restarts),
         )
 
 
 _SUBMITTED = JobReport(state=JobState.ALIVE, word="SUBMITTED")
-
-
-def _user() -> str:
-    return pwd.getpwuid(os.getuid()).pw_name  # not what an environment carried along says
 
 
 def _handles(number: str, tasks: int) -> tuple[str, ...]:
@@ -262,7 +244,7 @@ def _handles(number: str, tasks: int) -> tuple[str, ...]:
 
 
 def _endings(runs: Sequence[Run], count: int) -> tuple[Ending, ...]:
-    """Return how runs ended; where accounting has not heard of all, nobody knows how the rest."""
+    """Return how `count` runs ended; where accounting has not all, nobody knows how the rest."""
     known = tuple(ending_of(run, "") for run in runs)
-    unheard = Ending(cause=Cause.LOST, detail="accounting does not know how this run ended")
+    unheard = Ending(cause=Cause.LOST, detail="the cluster has no record of how this run ended")
     return known + (unheard,) * (count - len(known))

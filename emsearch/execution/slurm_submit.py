@@ -18,9 +18,11 @@ from typing import Any
 import submitit
 from submitit.core import core, utils
 
-from emsearch.errors import NoAnswerError
+from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
 from emsearch.execution.executor import Request
-from emsearch.execution.slurm_text import explain_refusal, seconds_of
+from emsearch.execution.slurm_refusal import explain_refusal
+from emsearch.execution.slurm_text import seconds_of
+from emsearch.records.process import SHORTAGES
 from emsearch.records.profile import Profile
 
 __all__ = [
@@ -36,6 +38,8 @@ __all__ = [
 _PICKLE = "task.pkl"
 _SBATCH = ("timeout", "40", "sbatch")  # below what a coordinator may be silent
 _HUNG = 124  # the exit code of `timeout`
+_KILLED = 128  # a shell's exit code for a signal is above
+_MEMORY = frozenset({"mem", "mem-per-cpu", "mem-per-gpu"})
 _KEPT = frozenset({"SLURM_CONF", "SLURM_CLUSTERS"})
 
 
@@ -74,11 +78,25 @@ def submit_array(token: str, job_file: Path, profile: Profile, request: Request)
         with redirect_stderr(StringIO()):  # submitit would print what the error says anyway
             return executor.submit(RunTask(job_file=str(job_file))).job_id
     except utils.FailedJobError as error:
-        if isinstance(error.__cause__, CalledProcessError) and error.__cause__.returncode == _HUNG:
-            raise NoAnswerError("sbatch said nothing for 40 s") from error
-        raise explain_refusal(str(error)) from error
+        raise _failure_of(error) from error
     except utils.FailedSubmissionError as error:
-        raise explain_refusal(f"timed out: {error}") from error
+        raise NoAnswerError(f"sbatch's answer is not understood: {error}") from error
+    except OSError as error:
+        # A file that could not be opened has a name: that may have been after sbatch has answered.
+        if error.errno not in SHORTAGES or error.filename:
+            raise
+        raise RefusedError(f"this host cannot start sbatch now: {error.strerror}") from error
+
+
+def _failure_of(error: utils.FailedJobError) -> ExecutionError:
+    """Return what follows from an `sbatch` that failed; one that was killed may have submitted."""
+    cause = error.__cause__
+    code = cause.returncode if isinstance(cause, CalledProcessError) else 0
+    if code == _HUNG:
+        return NoAnswerError("sbatch said nothing for 40 s")
+    if code < 0 or code > _KILLED:
+        return NoAnswerError(f"sbatch was killed, exit code {code}: {error}".rstrip(": "))
+    return explain_refusal(str(error))
 
 
 def submitted_folder(job: Path) -> Path:
@@ -89,19 +107,24 @@ def submitted_folder(job: Path) -> Path:
 def options_of(
     token: str, job_file: Path, profile: Profile, request: Request
 ) -> dict[str, str | int | float | bool]:
-    """Return sbatch's options: the profile's, those that the request asks for, and our own."""
+    """Return sbatch's options: the profile's, those that the request asks for, and our own.
+
+    Tasks are put back by Slurm itself where a node is lost, unless a profile says otherwise.
+    """
     wanted = profile.sbatch if request.needs_gpu else profile.sbatch | profile.sbatch_cpu
     options = {name: value for name, value in wanted.items() if value is not False}
-    if request.memory_factor != 1.0 and "mem" in options:
-        options["mem"] = _more_memory(str(options["mem"]), request.memory_factor)
+    if request.memory_factor != 1.0:
+        for name in _MEMORY & options.keys():
+            options[name] = _more_memory(str(options[name]), request.memory_factor)
     if request.exclude:
         nodes = [*str(options.get("exclude", "")).split(","), *request.exclude]
         options["exclude"] = ",".join(node for node in nodes if node)
+    requeues = wanted.get("requeue", True) and not options.get("no-requeue")
     return options | {
         "array": f"0-{request.tasks - 1}",
         "job-name": token,
         "output": str(job_file.with_name("log-%a.txt")),
-        "requeue": True,
+        "requeue" if requeues else "no-requeue": True,
     }
 
 
@@ -132,7 +155,7 @@ def job_variables(environment: Iterable[str]) -> list[str]:
 
 
 def _more_memory(memory: str, factor: float) -> str:
-    """Return sbatch's --mem times a factor; a number without a unit is in megabytes."""
+    """Return one of sbatch's memories times a factor; a number without a unit is in megabytes."""
     number, unit = memory.rstrip("KMGTkmgtB"), memory.lstrip("0123456789.")
     return f"{round(float(number) * factor)}{unit}"
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
 from emsearch.execution.executor import Ending
 from emsearch.records.trial import Cause
 
@@ -14,7 +13,6 @@ __all__ = [
     "Queued",
     "Run",
     "ending_of",
-    "explain_refusal",
     "read_config_limit",
     "read_least",
     "read_queue",
@@ -80,6 +78,11 @@ class Run:
         """Return whether it ended, as far as accounting has heard."""
         return self.state in _OVER or self.state == "REQUEUED"
 
+    @property
+    def is_final(self) -> bool:
+        """Return whether it ended in a way after which the cluster starts no other run."""
+        return self.state in _OVER - _RESTARTED
+
 
 def read_runs(text: str) -> dict[str, tuple[Run, ...]]:
     """Map handles to their runs by `sacct`, oldest first.
@@ -135,6 +138,7 @@ _CAUSES = {
     "REVOKED": Cause.CANCELLED,
 }
 _OVER = {*_CAUSES, "FAILED"} - {"REQUEUED"}  # in the queue, that is one that will run again
+_RESTARTED = {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL"}
 _OUT_OF_MEMORY = re.compile(
     r"exceeded (job )?memory limit|oom[-_ ]kill|out of memory handler", re.IGNORECASE
 )
@@ -163,28 +167,6 @@ def ending_of(run: Run, log: str) -> Ending:
         signal=run.signal or None,
         detail=f"{told}\n{log}".strip(),
     )
-
-
-_WAIT = re.compile(
-    r"(QOS|Assoc)\w*(Submit|GrpJobs|MaxJobs)\w*|temporarily unable|Resource temporarily|"
-    r"Unable to contact slurm controller|Slurm backup controller in standby|"
-    r"(queue|job) (count )?limit reached|partition.* not available|Resources? unavailable",
-    re.IGNORECASE,
-)
-_UNSURE = re.compile(r"timed out|Zero Bytes were transmitted|Connection reset|Unexpected message")
-
-
-def explain_refusal(text: str) -> ExecutionError:
-    """Return the error that says what follows from what `sbatch` printed when it failed.
-
-    A time-out is no refusal: the job may have been taken.
-    """
-    words = " ".join(line.removeprefix("sbatch: error: ") for line in text.split("\n") if line)
-    if _UNSURE.search(words):
-        return NoAnswerError(words)
-    if found := _WAIT.search(words):
-        return RefusedError(found.group() if found.group(1) else words)
-    return ExecutionError(f"sbatch refused the job: {words}")
 
 
 def read_config_limit(text: str, name: str) -> int | None:

@@ -9,7 +9,6 @@ shares out what is missing then.
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -180,13 +179,18 @@ class _Work:
 
     def _stop(self, job: JobFile, running: dict[TaskName, str]) -> None:
         """Ask a job's tasks to leave, also where they were submitted and nobody knows them yet."""
-        if not running:
-            with suppress(NoAnswerError):
+        try:
+            if not running:
                 found = self.executor.find(job.token, len(job.tasks))
                 running = _named(job, found or ())
-        if running:
-            self.executor.stop(running)
-            self.say("asked the jobs to leave; the blocks that are written are kept")
+            if running:
+                self.executor.stop(running)
+                self.say("asked the jobs to leave; the blocks that are written are kept")
+        except NoAnswerError as error:
+            self.say(
+                f"{error}; jobs named {job.token} may go on: cancel them, or run again to wait for "
+                "them"
+            )
 
 
 def _named(job: JobFile, handles: Sequence[str]) -> dict[TaskName, str]:

@@ -1,11 +1,15 @@
 """Which process: a name that a recycled process number does not share."""
 
+import errno
 import os
 import socket
 
 import psutil
 
-__all__ = ["host_of", "is_alive", "process_name"]
+__all__ = ["SHORTAGES", "host_of", "is_alive", "process_name"]
+
+SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+"""Of an OSError: this host has no processes, memory or descriptors left; it passes by itself."""
 
 _CLOCK_SLACK_S = 5.0  # the boot time that psutil adds to moves when the host's clock is set
 

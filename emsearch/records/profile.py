@@ -6,7 +6,14 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from emsearch.errors import NotFoundError, SpecError
 from emsearch.records.spec import StudySpec
@@ -20,7 +27,7 @@ Option = str | int | float | bool
 class Profile(BaseModel):
     """How jobs run on a cluster. Every key can be set in a profile's file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     sbatch: dict[str, Option] = {}
     """Options of sbatch by their long names, such as partition = "gpu"; true for a flag."""
@@ -47,7 +54,21 @@ class Profile(BaseModel):
     orders_at_once: Annotated[int, Field(ge=1)] = 1
     """Orders that may share a task's GPU, where their predicted memory fits it."""
     gpu_memory_gb: Annotated[float, Field(gt=0)] | None = None
-    """Memory of a GPU that orders at once share."""
+    """Memory of a GPU that orders at once share; needed where there may be several."""
+
+    @field_validator("gpu_memory_gb")
+    @classmethod
+    def _is_given_where_it_is_shared(
+        cls, memory_gb: float | None, known: ValidationInfo
+    ) -> float | None:
+        """Refuse to guess: orders that do not fit together all run out of memory."""
+        at_once = known.data.get("orders_at_once", 1)
+        if at_once > 1 and memory_gb is None:
+            raise ValueError(
+                f"orders_at_once = {at_once} needs the memory that they share; "
+                "write gpu_memory_gb = 14, or what a GPU of this cluster has less some for CUDA"
+            )
+        return memory_gb
 
 
 def profile_path(name: str) -> Path:

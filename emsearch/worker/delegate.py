@@ -195,6 +195,10 @@ class _Asked:
         """How it was asked to leave: its own process heard no signal."""
         return f"asked to leave by its job's own process: {self._cause}"
 
+    def corrected(self, cause: Cause) -> Cause:
+        """Return the cause: its job's own process had it corrected, or nobody has."""
+        return cause
+
     @property
     def cause(self) -> Cause | None:
         """Why to leave now: looked up seldom, since a training asks at every step."""

@@ -7,6 +7,7 @@ the device together by their predicted memory.
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
@@ -22,14 +23,20 @@ from emsearch.worker.task import Task
 __all__ = ["fits", "run_side_by_side"]
 
 _LOOK_EVERY_S = 0.5  # for signals, while orders run
+_LOOK_AGAIN_S = 0.05  # whether lanes have left
+_LAST_WORDS_S = 3.0  # lanes were told to leave up to a look later than this process
 _LAST = 999_999  # number of the event that is said in a dead lane's place
 
 
 def fits(entry: Entry, running: list[Entry], memory_gb: float | None) -> bool:
-    """Return whether an order may begin beside those that run; alone any order may."""
+    """Return whether an order may begin beside those that run; alone any order may.
+
+    One that is said to fill the device runs alone, also beside those that are said to take nothing.
+    """
     if not running or memory_gb is None:
         return True
-    return entry.memory_gb + sum(one.memory_gb for one in running) <= memory_gb
+    needs_gb = [one.memory_gb for one in (entry, *running)]
+    return max(needs_gb) < memory_gb and sum(needs_gb) <= memory_gb
 
 
 def run_side_by_side(task: Task, job_file: Path, signals: Signals) -> None:
@@ -37,6 +44,7 @@ def run_side_by_side(task: Task, job_file: Path, signals: Signals) -> None:
     waiting = deque(task.entries())
     lanes = [_Lane(task, job_file) for _ in range(min(task.job.at_once, len(waiting)))]
     has_begun = False
+    signals.last_words = lambda _cause: _wait_for(lanes)
     try:
         while signals.cause is None:
             running = [lane.entry for lane in lanes if lane.entry is not None]
@@ -52,8 +60,7 @@ def run_side_by_side(task: Task, job_file: Path, signals: Signals) -> None:
             else:
                 return
     finally:
-        for lane in lanes:
-            lane.leave(asked=signals.cause is not None)
+        _leave(lanes, signals)
 
 
 def _hear(lanes: list["_Lane"], signals: Signals) -> None:
@@ -61,6 +68,27 @@ def _hear(lanes: list["_Lane"], signals: Signals) -> None:
     for answers in wait(list(busy), timeout=_LOOK_EVERY_S):
         lane = busy[answers]  # type: ignore[index] # they are what was waited for
         lane.hear(signals)
+
+
+def _leave(lanes: list["_Lane"], signals: Signals) -> None:
+    """Let all lanes end; what asks this process to leave is passed on to each, as it is."""
+    for lane in lanes:
+        lane.close()
+    passed_on: int | None = None
+    while any(lane.is_running() for lane in lanes):
+        number = signals.latest
+        if number is not None and number != passed_on:
+            for lane in lanes:
+                lane.send(number)
+            passed_on = number
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def _wait_for(lanes: list["_Lane"]) -> None:
+    """Wait a moment for lanes that do not leave by themselves: each says its own last words."""
+    until_s = time.monotonic() + _LAST_WORDS_S
+    while any(lane.is_running() for lane in lanes) and time.monotonic() < until_s:
+        time.sleep(_LOOK_AGAIN_S)
 
 
 @dataclass
@@ -90,14 +118,19 @@ class _Lane:
         except (EOFError, OSError):
             self._bury(signals)
 
-    def leave(self, *, asked: bool) -> None:
-        """Let the lane end; one that is to leave an order in its midst is told so."""
-        if self._process is None:
-            return
-        if asked:
-            self._process.send_signal(signal.SIGTERM)
-        self._orders.close()
-        self._process.wait()
+    def close(self) -> None:
+        """Hand the lane no more orders: it ends after the one that it carries out."""
+        if self._process is not None:
+            self._orders.close()
+
+    def is_running(self) -> bool:
+        """Return whether the lane's process has not ended yet."""
+        return self._process is not None and self._process.poll() is None
+
+    def send(self, number: int) -> None:
+        """Send its process a signal."""
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def _start(self) -> None:
         orders, self._orders = Pipe(duplex=False)

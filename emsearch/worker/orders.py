@@ -55,9 +55,10 @@ def run_order(order: Order, attempt: Attempt) -> Cause:
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the order's end
         traceback.print_exc()
         outcome = Outcome(cause=cause_of(error), facts={"detail": _tail_of(error)})
-    facts = _how_it_left(attempt) if outcome.cause in _ASKED else {}
-    attempt.say(EventKind.ENDED, {"cause": outcome.cause, **facts, **outcome.facts})
-    return outcome.cause
+    cause = attempt.signals.corrected(outcome.cause)
+    facts = _how_it_left(attempt) if cause in _ASKED else {}
+    attempt.say(EventKind.ENDED, {"cause": cause, **facts, **outcome.facts})
+    return cause
 
 
 def handler_of(kind: str) -> Handler:

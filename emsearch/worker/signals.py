@@ -1,8 +1,9 @@
 """The signals that ask a worker to leave. No handler of an order can swallow them.
 
 A thread of its own reads them, since Python's handlers run only between two instructions of the
-main thread, which may be deep in a library. It notes the cause, by which the order leaves at its
-next step; should it not, the thread says so in its place and ends the process.
+main thread, which may be deep in a library. It guesses the cause, by which the order leaves at its
+next step, and Slurm is asked for the true one while the checkpoint is written. Should the order not
+leave, its end is said in its place, and the process ends.
 """
 
 import os
@@ -10,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import FrameType
 from typing import Protocol, Self
 
@@ -20,8 +22,9 @@ __all__ = ["Asked", "Clock", "Signals"]
 
 _ASKED_S = 20.0
 """Given to leave after SIGTERM, below Slurm's usual KillWait of 30 s."""
-_ASKING = 0.5
-"""Of the time given to leave, how long to wait for Slurm's word of why; the order goes on then."""
+_ASKING_S = 10.0
+"""How long to wait for Slurm's word of why, at most half of the time given to leave."""
+_GUESSES = frozenset({Cause.PREEMPTED, Cause.TIMEOUT})
 _SOONER_S = 65.0
 """Slurm may send its warning of the end a minute before it is due."""
 
@@ -43,6 +46,9 @@ class Asked(Protocol):
     @property
     def told(self) -> str:
         """How it was asked to leave, and by whose word the cause is known."""
+
+    def corrected(self, cause: Cause) -> Cause:
+        """Return why an attempt that ended with a cause did so, by what is known at its end."""
 
 
 class Clock:
@@ -74,12 +80,17 @@ class Signals:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.cause: Cause | None = None
+        """Why to leave: a guess, until Slurm has told."""
         self.number: int | None = None
-        self.told = ""
+        self.latest: int | None = None
+        """The signal that came last: SIGTERM after SIGUSR2 says that little time is left."""
         self.clock = clock or Clock({})
         self.last_words: Callable[[Cause], None] = lambda _cause: None
         """Said in the place of an order that does not leave."""
+        self._is_told = False
+        self._has_asked = threading.Event()
         self._patience: threading.Timer | None = None
+        self._patient_until_s = float("inf")
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
         self._before = {
@@ -102,23 +113,56 @@ class Signals:
         if self._patience is not None:
             self._patience.cancel()
 
+    @property
+    def told(self) -> str:
+        """How it was asked to leave, and by whose word the cause is known."""
+        if self.number is None:
+            return ""
+        whose = "by Slurm's word" if self._is_told else "which is a guess"
+        return f"asked to leave by {signal.Signals(self.number).name}: {self.cause}, {whose}"
+
     def note(self, number: int) -> None:
-        """Take note of a signal: the first one says why."""
+        """Take note of a signal: the first one says why, and SIGTERM that there is little time."""
+        self.latest = number
+        warned = number == signal.SIGUSR2
+        patience_s = max(0.75 * self.clock.warn_s, 5.0) if warned else _ASKED_S
+        self._be_patient(patience_s)
         if self.number is not None:
             return
         self.number = number
-        warned = number == signal.SIGUSR2
-        patience_s = max(0.75 * self.clock.warn_s, 5.0) if warned else _ASKED_S
-        self._patience = threading.Timer(patience_s, self._insist)
+        timed_out = warned and self.clock.is_nearly_over()
+        self.cause = Cause.TIMEOUT if timed_out else Cause.PREEMPTED
+        ask = partial(self._ask, warned=warned, wait_s=min(_ASKING_S, patience_s / 2))
+        threading.Thread(target=ask, name="asking Slurm", daemon=True).start()
+
+    def corrected(self, cause: Cause) -> Cause:
+        """Return why an attempt that ended with a cause did so, once Slurm has told, if it does.
+
+        What is no guess stays as it is.
+        """
+        if self.number is None or cause not in _GUESSES:
+            return cause
+        self._has_asked.wait(_ASKING_S)
+        return self.cause or cause
+
+    def _ask(self, *, warned: bool, wait_s: float) -> None:
+        cause = ask_slurm(os.environ, warned=warned, wait_s=wait_s)
+        if cause is not None:
+            self._is_told = True
+            self.cause = cause
+        self._has_asked.set()
+
+    def _be_patient(self, seconds: float) -> None:
+        """Give the order that long to leave, unless it has less already."""
+        until_s = time.monotonic() + seconds
+        if until_s >= self._patient_until_s:
+            return
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patient_until_s = until_s
+        self._patience = threading.Timer(seconds, self._insist)
         self._patience.daemon = True
         self._patience.start()
-        timed_out = warned and self.clock.is_nearly_over()
-        guess = Cause.TIMEOUT if timed_out else Cause.PREEMPTED
-        wait_s = _ASKING * patience_s
-        cause = ask_slurm(os.environ, warned=warned, wait_s=wait_s)
-        whose = "by Slurm's word" if cause else "which is a guess"
-        self.told = f"asked to leave by {signal.Signals(number).name}: {cause or guess}, {whose}"
-        self.cause = cause or guess  # last: by it the order leaves
 
     def _watch(self) -> None:
         while numbers := os.read(self._read, 64):

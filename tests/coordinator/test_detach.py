@@ -35,24 +35,44 @@ def test_a_coordinators_job_is_small_and_is_put_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ends_with", "is_put_back"),
-    [("kill -KILL $$", True), ("exit 0", False), ("exit 1", False), ("kill -INT $$", False)],
+    ("ends_with", "restarts", "is_put_back"),
+    [
+        ("kill -KILL $$", 0, True),
+        ("exit 70", 0, True),
+        ("exit 127", 19, True),
+        ("exit 70", 20, False),
+        ("exit 0", 0, False),
+        ("exit 1", 0, False),
+        ("exit 2", 0, False),
+        ("kill -INT $$", 0, False),
+    ],
 )
-def test_a_coordinator_that_is_killed_is_put_back_and_one_that_ends_is_not(
-    ends_with: str, is_put_back: bool, tmp_path: Path
+def test_a_coordinator_that_fails_is_put_back_and_one_that_ends_is_not(
+    ends_with: str, restarts: int, is_put_back: bool, tmp_path: Path
 ) -> None:
-    script = coordinator_script(Profile(), "vnc", tmp_path).splitlines()
+    done = run_script(tmp_path, f"sh -c '{ends_with}'", restarts)
+    assert (done.stdout.strip() == "requeue 7") is is_put_back
+
+
+def test_a_coordinator_that_ran_well_for_long_is_always_put_back(tmp_path: Path) -> None:
+    done = run_script(tmp_path, "SECONDS=3601; sh -c 'exit 70'", restarts=30)
+    assert done.stdout.strip() == "requeue 7"
+    assert done.returncode == 70
+
+
+def run_script(folder: Path, coordinator: str, restarts: int) -> "subprocess.CompletedProcess[str]":
+    """Run a coordinator's batch script with something else in its place."""
+    script = coordinator_script(Profile(), "vnc", folder).splitlines()
     begins = next(number for number, line in enumerate(script) if line.endswith("&"))
-    script[begins] = f"sh -c '{ends_with}' &"
-    done = subprocess.run(
+    script[begins] = f"{coordinator} &"
+    return subprocess.run(
         ["/bin/bash"],
         input="scontrol() { echo $*; }\n" + "\n".join(script),
         text=True,
         capture_output=True,
         check=False,
-        env={"SLURM_JOB_ID": "7"},
+        env={"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restarts)},
     )
-    assert (done.stdout.strip() == "requeue 7") is is_put_back
 
 
 def test_a_profile_has_the_last_word_on_its_coordinators_job() -> None:

@@ -181,6 +181,13 @@ def test_what_waiting_does_not_mend_is_raised_again() -> None:
             patience.bear(error)
 
 
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE])
+def test_a_host_that_has_no_processes_memory_or_descriptors_left_is_waited_for(number: int) -> None:
+    said: list[str] = []
+    Patience(said.append, sleep=lambda _s: None).bear(OSError(number, os.strerror(number)))
+    assert os.strerror(number) in said[0]
+
+
 def test_waits_grow_and_begin_anew_after_a_good_cycle() -> None:
     said: list[str] = []
     waits: list[float] = []

@@ -1,19 +1,21 @@
 """The executor's own decisions: when it asks, what silence means, what is submitted."""
 
 import os
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
-from emsearch.execution.executor import JobReport, JobState, Limits, Request
+from emsearch.execution.executor import JobReport, JobState, Request
 from emsearch.execution.slurm import SlurmExecutor
 from emsearch.execution.slurm_submit import clean_environment, options_of, setup_of, submit_array
 from emsearch.records.job import TaskName, log_path
-from emsearch.records.profile import Profile, read_profile
+from emsearch.records.profile import Option, Profile, read_profile
 from emsearch.records.trial import Cause
-from tests.execution.test_slurm_text import row
+from tests.support.executors import lowest_descriptor
+from tests.support.scripted_slurm import squeue_row as row
 
 A, B = (TaskName(token="a", index=index) for index in (0, 1))
 HANDLES = {A: "7_0", B: "7_1"}
@@ -153,6 +155,61 @@ def test_the_end_of_a_restarted_task_tells_its_earlier_runs_too(
     assert [ending.node for ending in report.restarted] == ["cn1"]
 
 
+@pytest.mark.parametrize(
+    ("accounting", "cause", "earlier"),
+    [
+        ("7_0|PREEMPTED|0:0|cn1\n", Cause.LOST, [Cause.PREEMPTED, Cause.LOST]),
+        ("7_0|COMPLETED|0:0|cn3\n", Cause.COMPLETED, [Cause.LOST, Cause.LOST]),
+        (
+            "7_0|NODE_FAIL|0:0|cn1\n7_0|FAILED|1:0|cn3\n",
+            Cause.ERROR,
+            [Cause.NODE_FAILURE, Cause.LOST],
+        ),
+        (
+            "7_0|PREEMPTED|0:0|cn1\n7_0|PREEMPTED|0:0|cn2\n7_0|RUNNING|0:0|cn3\n",
+            Cause.LOST,
+            [Cause.PREEMPTED, Cause.PREEMPTED],
+        ),
+        ("", Cause.LOST, [Cause.LOST, Cause.LOST]),
+    ],
+)
+def test_a_restarted_task_of_whose_runs_accounting_lost_some_ends_after_its_grace(
+    accounting: str,
+    cause: Cause,
+    earlier: list[Cause],
+    executor: SlurmExecutor,
+    cluster: Cluster,
+) -> None:
+    cluster.answers |= {"squeue": row("7_0", "RUNNING", 2, "None", "cn3"), "sacct": accounting}
+    assert len(executor.reports({A: "7_0"})[A].restarted) == 2
+    cluster.answers["squeue"] = ""
+    for _ in range(20):
+        cluster.now_s += 30
+        assert executor.reports({A: "7_0"})[A].state == JobState.UNKNOWN
+    cluster.now_s += 30
+    report = executor.reports({A: "7_0"})[A]
+    assert report.state == JobState.GONE
+    assert report.ending is not None
+    assert report.ending.cause == cause
+    assert [ending.cause for ending in report.restarted] == earlier
+
+
+def test_a_restart_that_accounting_hears_of_late_ends_with_its_own_cause(
+    executor: SlurmExecutor, cluster: Cluster
+) -> None:
+    cluster.answers["squeue"] = row("7_0", "RUNNING", 1, "None", "cn2")
+    cluster.answers["sacct"] = "7_0|PREEMPTED|0:0|cn1\n"
+    executor.reports({A: "7_0"})
+    cluster.answers["squeue"] = ""
+    cluster.now_s += 30
+    assert executor.reports({A: "7_0"})[A].state == JobState.UNKNOWN
+    cluster.answers["sacct"] = "7_0|PREEMPTED|0:0|cn1\n7_0|TIMEOUT|0:0|cn2\n"
+    cluster.now_s += 30
+    report = executor.reports({A: "7_0"})[A]
+    assert report.ending is not None
+    assert (report.ending.cause, len(report.restarted)) == (Cause.TIMEOUT, 1)
+
+
 def test_a_task_that_is_gone_is_not_asked_about_again(
     executor: SlurmExecutor, cluster: Cluster
 ) -> None:
@@ -212,27 +269,17 @@ def test_a_job_is_looked_for_in_the_queue_and_then_in_accounting(
         executor.find("a", 2)
 
 
-def test_limits_are_the_least_of_all_that_apply_and_asked_once(
-    cluster: Cluster, tmp_path: Path
+def test_stopping_many_tasks_takes_few_commands_and_tries_all_where_one_fails(
+    executor: SlurmExecutor, cluster: Cluster
 ) -> None:
-    def run(words: Sequence[str]) -> str:
-        cluster.asked.append(words[0])
-        if words[0] == "scontrol":
-            return "MaxArraySize            = 50\n"
-        return "300|normal,high\n" if "assoc" in words else "normal|60\nhigh|\nother|5\n"
-
-    executor = SlurmExecutor(tmp_path, Profile(), run=run, clock=cluster.clock)
-    assert executor.limits() == Limits(max_array=50, max_submitted=60)
-    asked = len(cluster.asked)
-    executor.limits()
-    assert len(cluster.asked) == asked
-
-
-def test_stopping_many_tasks_takes_few_commands(executor: SlurmExecutor, cluster: Cluster) -> None:
-    cluster.answers["scancel"] = None  # the controller is away: they are seen alive, asked again
-    executor.stop({TaskName(token="a", index=index): f"7_{index}" for index in range(1200)})
+    many = {TaskName(token="a", index=index): f"7_{index}" for index in range(1200)}
+    cluster.answers["scancel"] = None  # the controller is away
+    with pytest.raises(NoAnswerError, match="Unable to contact"):
+        executor.stop(many)
     assert cluster.asked == ["scancel"] * 3
-    assert sum(len(words) - 2 for words in cluster.words) == 1200
+    assert sum(len(words) - 1 for words in cluster.words) == 1200
+    cluster.answers["scancel"] = ""
+    executor.stop(many)
 
 
 def test_options_are_the_profiles_with_what_the_request_asks_for(tmp_path: Path) -> None:
@@ -245,6 +292,41 @@ def test_options_are_the_profiles_with_what_the_request_asks_for(tmp_path: Path)
     assert options["exclude"] == "cn0,cn1,cn2"
     assert options["job-name"] == "a"
     assert options_of("a", tmp_path / "job.json", profile, Request())["partition"] == "gpu"
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({"mem": "48G"}, {"mem": "96G"}),
+        ({"mem-per-cpu": "1.5G"}, {"mem-per-cpu": "3G"}),
+        ({"mem-per-gpu": 4000}, {"mem-per-gpu": "8000"}),
+        ({"partition": "gpu"}, {"partition": "gpu"}),
+    ],
+)
+def test_more_memory_is_asked_for_however_a_profile_asks_for_it(
+    given: dict[str, Option], asked: dict[str, Option], tmp_path: Path
+) -> None:
+    options = options_of(
+        "a", tmp_path / "job.json", Profile(sbatch=given), Request(memory_factor=2)
+    )
+    assert {name: options[name] for name in given} == asked
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        ({}, "requeue"),
+        ({"requeue": True}, "requeue"),
+        ({"requeue": False}, "no-requeue"),
+        ({"no-requeue": True}, "no-requeue"),
+        ({"no-requeue": False}, "requeue"),
+    ],
+)
+def test_tasks_are_put_back_unless_a_profile_says_otherwise(
+    given: dict[str, Option], option: str, tmp_path: Path
+) -> None:
+    options = options_of("a", tmp_path / "job.json", Profile(sbatch=given), Request())
+    assert {name for name in options if name.endswith("requeue")} == {option}
 
 
 def fake_sbatch(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -279,6 +361,9 @@ def test_an_array_is_submitted_with_a_pickle_that_is_there_before_it(
         ("echo nonsense", NoAnswerError, "nonsense"),
         ("echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1", RefusedError, "QOSMax"),
         ("echo 'sbatch: error: invalid account' >&2; exit 1", ExecutionError, "invalid account"),
+        ("echo 'sbatch: error: the moon is full' >&2; exit 1", RefusedError, "the moon is full"),
+        ("kill -KILL $$", NoAnswerError, "was killed"),
+        ("exit 137", NoAnswerError, "was killed, exit code 137"),
     ],
 )
 def test_an_sbatch_that_fails_says_what_follows(
@@ -296,6 +381,22 @@ def test_an_sbatch_that_fails_says_what_follows(
         submit_array("a", job_file, Profile(), Request())
     assert type(caught.value) is kind
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_host_that_can_start_no_sbatch_now_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_file = tmp_path / "jobs" / "a" / "job.json"
+    job_file.parent.mkdir(parents=True)
+    fake_sbatch(tmp_path, monkeypatch, "echo Submitted batch job 7")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough_for_a_file = lowest_descriptor() + 1  # and not for sbatch's pipes
+    resource.setrlimit(resource.RLIMIT_NOFILE, (enough_for_a_file, limits[1]))
+    try:
+        with pytest.raises(RefusedError, match="cannot start sbatch now: Too many open files"):
+            submit_array("a", job_file, Profile(), Request())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_a_coordinator_that_is_a_job_hides_that_from_its_own_jobs() -> None:

@@ -2,11 +2,9 @@
 
 import pytest
 
-from emsearch.errors import ExecutionError, NoAnswerError, RefusedError
 from emsearch.execution.slurm_text import (
     Queued,
     ending_of,
-    explain_refusal,
     read_config_limit,
     read_least,
     read_queue,
@@ -14,12 +12,7 @@ from emsearch.execution.slurm_text import (
     seconds_of,
 )
 from emsearch.records.trial import Cause
-
-
-def row(handle: str, word: str, restarts: int, reason: str, node: str = "") -> str:
-    """Return a line as squeue pads it."""
-    return f"{handle:40}{word:20}{restarts:<8}{reason:80}{node:200}"
-
+from tests.support.scripted_slurm import squeue_row as row
 
 QUEUE = "\n".join(
     [
@@ -144,45 +137,6 @@ def test_every_state_that_is_an_end_has_its_cause(state: str, cause: Cause) -> N
 @pytest.mark.parametrize("state", ["SUSPENDED", "COMPLETING", "REQUEUE_HOLD", "SPECIAL_EXIT"])
 def test_states_that_submitit_takes_for_an_end_are_none(state: str) -> None:
     assert not read_queue(row("7_0", state, 0, "None"))["7_0"].is_over
-
-
-SUBMIT_LIMIT = """\
-sbatch: error: QOSMaxSubmitJobPerUserLimit
-sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, \
-user's size and/or time limits)
-"""
-NO_CONTROLLER = (
-    "sbatch: error: Batch job submission failed: "
-    "Unable to contact slurm controller (connect failure)"
-)
-TIMED_OUT = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
-NO_PARTITION = """\
-sbatch: error: invalid partition specified: nowhere
-sbatch: error: Batch job submission failed: Invalid partition name specified
-"""
-TOO_LARGE = """\
-sbatch: error: Memory specification can not be satisfied
-sbatch: error: Batch job submission failed: Requested node configuration is not available
-"""
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "words"),
-    [
-        (SUBMIT_LIMIT, RefusedError, "QOSMaxSubmitJobPerUserLimit"),
-        (NO_CONTROLLER, RefusedError, "Unable to contact slurm controller"),
-        (TIMED_OUT, NoAnswerError, "Socket timed out"),
-        (NO_PARTITION, ExecutionError, "invalid partition specified: nowhere"),
-        (TOO_LARGE, ExecutionError, "Memory specification can not be satisfied"),
-        ("sbatch: unrecognized option '--frobnicate=3'", ExecutionError, "frobnicate"),
-    ],
-)
-def test_refusals_tell_whether_to_wait_to_look_or_to_give_up(
-    text: str, kind: type[ExecutionError], words: str
-) -> None:
-    error = explain_refusal(text)
-    assert type(error) is kind
-    assert words in str(error)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from emsearch.inference.output import begin
 from emsearch.inference.sharing import share, work_folder
 from emsearch.inference.stream import segment
 from emsearch.records.order import SegmentOrder
+from tests.support.fake_cluster import FakeCluster
 from tests.support.trials import picture
 
 Silent = Callable[[int, int], None]
@@ -111,6 +112,24 @@ def test_a_run_killed_five_times_at_random_ends_with_the_bytes_of_an_unbroken_on
     assert finished.returncode == 0
     assert left == sorted(left, reverse=True)
     assert _tree(wide) == _tree(whole)
+
+
+def test_whoever_interrupts_while_the_cluster_is_away_is_told_which_jobs_may_go_on(
+    task: SegmentOrder, silent: Silent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = FakeCluster(tmp_path)
+    said: list[str] = []
+
+    def interrupt(_seconds: float) -> None:
+        cluster.is_silent = True
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("emsearch.inference.sharing.time.sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        share(task, cluster, ["cuda"], silent, say=said.append)
+    (job,) = work_folder(Path(task.out)).glob("jobs/*")
+    assert f"jobs named {job.name} may go on: cancel them, or run again" in said[-1]
+    assert not any("asked the jobs to leave" in words for words in said)
 
 
 @pytest.mark.slow

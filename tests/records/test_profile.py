@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from emsearch.errors import NotFoundError, SpecError
-from emsearch.records.profile import profile_path, read_profile
+from emsearch.records.profile import Profile, profile_path, read_profile
 
 
 @pytest.mark.parametrize("name", ["biowulf", "generic", "devcluster"])
@@ -38,9 +38,24 @@ def test_an_unknown_profile_is_answered_with_the_known() -> None:
         profile_path("nowhere.toml")
 
 
+def test_orders_that_share_a_gpu_need_to_know_its_memory() -> None:
+    assert Profile(orders_at_once=2, gpu_memory_gb=14).gpu_memory_gb == 14
+    assert Profile().gpu_memory_gb is None
+    assert Profile(orders_at_once=1, gpu_memory_gb=None).gpu_memory_gb is None
+    with pytest.raises(ValueError, match="orders_at_once = 3 needs the memory"):
+        Profile(orders_at_once=3)
+    biowulf = read_profile("biowulf")
+    assert (biowulf.orders_at_once, biowulf.gpu_memory_gb) == (2, 14)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("poll_s = 0", "poll_s = 0"), ("pool_s = 1", "pool_s"), ("poll_s = ", "is not TOML")],
+    [
+        ("poll_s = 0", "poll_s = 0"),
+        ("pool_s = 1", "pool_s"),
+        ("poll_s = ", "is not TOML"),
+        ("orders_at_once = 2", "gpu_memory_gb = None: .*write gpu_memory_gb = 14"),
+    ],
 )
 def test_a_wrong_profile_is_named_with_what_is_wrong(text: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"

@@ -67,6 +67,8 @@ class FakeCluster:
         """Nodes on which every training ends with an error."""
         self.is_silent = False
         """It does not answer."""
+        self.refusal: ExecutionError | None = None
+        """What it says of every job, instead of taking it."""
         self.submissions: list[Request] = []
         self.most_at_once = 0
         self.trained: list[tuple[int, int, int]] = []
@@ -85,14 +87,17 @@ class FakeCluster:
 
     def submit(self, token: str, job_file: Path, request: Request) -> tuple[str, ...]:
         self._answer()
+        if self.refusal is not None:
+            raise self.refusal
         limits = self._limits
         if limits.max_array is not None and request.tasks > limits.max_array:
-            raise ExecutionError("Invalid job array specification")
-        if not (allowed := [node for node in self._nodes if node not in request.exclude]):
-            raise ExecutionError("Requested node configuration is not available")
+            raise RefusedError("Invalid job array specification")
         at_once = len(self._alive()) + request.tasks
         if limits.max_submitted is not None and at_once + self.others > limits.max_submitted:
             raise RefusedError("Job violates accounting/QOS policy (job submit limit)")
+        allowed = [node for node in self._nodes if node not in request.exclude]
+        if not allowed:
+            raise ExecutionError("Requested node configuration is not available")
         self.most_at_once = max(self.most_at_once, at_once)
         self.submissions.append(request)
         names = [TaskName(token=token, index=index) for index in range(request.tasks)]
@@ -122,7 +127,7 @@ class FakeCluster:
         for name in self._alive():
             task = self.tasks[name]
             if rng.random() < preempt:
-                task.restarted.append(Ending(cause=Cause.PREEMPTED, node=task.node))
+                self.restart(name)
                 continue
             task.gone = Ending(cause=Cause.COMPLETED, node=task.node, exit_code=0)
             for entry in JobFile.read(task.job_file).tasks[name.index]:
@@ -134,6 +139,11 @@ class FakeCluster:
     def forget(self, alive: Collection[str]) -> None:
         """Forget the tasks of all jobs but those with these tokens."""
         self.tasks = {name: task for name, task in self.tasks.items() if name.token in alive}
+
+    def restart(self, name: TaskName) -> None:
+        """Preempt a task: it goes back into the queue."""
+        task = self.tasks[name]
+        task.restarted.append(Ending(cause=Cause.PREEMPTED, node=task.node))
 
     def _answer(self) -> None:
         if self.is_silent:

@@ -147,6 +147,16 @@ def test_signals_say_why_to_leave(number: int, cause: Cause | None, signals: Sig
     assert signals.cause == cause
 
 
+def test_an_order_that_left_ends_with_the_cause_that_became_known_since(
+    study: Path, signals: Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = probe(1, seconds=30.0)
+    signals.cause = Cause.PREEMPTED  # a guess
+    monkeypatch.setattr(signals, "corrected", lambda _cause: Cause.TIMEOUT)
+    assert run_order(order, attempt_at(study, order, 1, signals)) == Cause.TIMEOUT
+    assert said(study)[-1][1]["cause"] == Cause.TIMEOUT
+
+
 class OutOfMemoryError(RuntimeError):
     """Stands for torch's, which has this name."""
 

@@ -61,6 +61,50 @@ def test_the_first_signal_says_why() -> None:
         assert signals.cause == Cause.TIMEOUT
 
 
+def slow_scontrol(folder: Path, monkeypatch: pytest.MonkeyPatch, facts: str) -> None:
+    """Put a Slurm on the path that takes its time to say why job 48 has to leave."""
+    program = folder / "bin" / "scontrol"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nsleep 1\necho JobId=48 {facts}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "48")
+
+
+@pytest.mark.parametrize(
+    ("facts", "cause"),
+    [
+        ("JobState=RUNNING Reason=None PreemptTime=None", Cause.TIMEOUT),
+        ("JobState=CANCELLED PreemptTime=None", Cause.CANCELLED),
+        ("JobState=RUNNING PreemptTime=2026-11-24T15:21:37", Cause.PREEMPTED),
+    ],
+)
+def test_an_order_leaves_at_once_and_its_end_tells_what_slurm_says_later(
+    facts: str, cause: Cause, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_scontrol(tmp_path, monkeypatch, facts)
+    with Signals(clock(600)) as signals:
+        before_s = time.monotonic()
+        os.kill(os.getpid(), signal.SIGUSR2)
+        assert wait_for(signals) == Cause.PREEMPTED  # a guess, long before the time is up
+        assert time.monotonic() - before_s < 0.8
+        assert signals.told.endswith("preempted, which is a guess")
+        assert signals.corrected(Cause.DIVERGED) == Cause.DIVERGED
+        assert signals.corrected(Cause.PREEMPTED) == cause
+        assert signals.told.endswith(f"{cause}, by Slurm's word")
+
+
+def test_a_slurm_that_does_not_tell_leaves_the_guess(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_scontrol(tmp_path, monkeypatch, "JobState=COMPLETING")
+    with Signals(clock(600)) as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert wait_for(signals) == Cause.PREEMPTED
+        assert signals.corrected(Cause.PREEMPTED) == Cause.PREEMPTED
+        assert signals.told.endswith("which is a guess")
+
+
 def test_ctrl_c_is_for_the_coordinator() -> None:
     with Signals() as signals:
         os.kill(os.getpid(), signal.SIGINT)
@@ -97,22 +141,41 @@ run_task(Path(sys.argv[1]), 0)
 """
 
 
-def test_an_order_that_swallows_everything_is_made_to_leave_and_says_so(
-    study: Path, write_job: Callable[..., Path]
-) -> None:
-    job_file = write_job("a", 1)
+def stubborn_worker(job_file: Path) -> subprocess.Popen[str]:
+    """Start a worker whose order swallows everything, and return when that runs."""
     worker = subprocess.Popen(
         [sys.executable, "-c", STUBBORN, str(job_file)], stdout=subprocess.PIPE, text=True
     )
     assert worker.stdout is not None
     while "it runs" not in worker.stdout.readline():
         assert worker.poll() is None
+    worker.stdout.close()
+    return worker
+
+
+def test_an_order_that_swallows_everything_is_made_to_leave_and_says_so(
+    study: Path, write_job: Callable[..., Path]
+) -> None:
+    worker = stubborn_worker(write_job("a", 1))
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=10) == 0
-    worker.stdout.close()
     last = read_json(max((study / "inbox").iterdir()))
     assert last["kind"] == "ended"
     assert last["facts"]["cause"] == Cause.PREEMPTED
     assert last["facts"]["signal"] == signal.SIGTERM
     assert "asked to leave by SIGTERM" in last["facts"]["detail"]
     assert "did not leave" in last["facts"]["detail"]
+
+
+def test_an_order_that_was_warned_has_little_time_left_once_it_is_to_end(
+    study: Path, write_job: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMSEARCH_WARN_S", "3600")
+    worker = stubborn_worker(write_job("a", 1))
+    worker.send_signal(signal.SIGUSR2)
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(timeout=1.5)  # it was warned an hour before
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=10) == 0
+    last = read_json(max((study / "inbox").iterdir()))
+    assert last["facts"]["signal"] == signal.SIGUSR2

@@ -1,5 +1,6 @@
 """Which orders a task runs: after a restart, near the end of its time, side by side."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -77,6 +78,10 @@ def test_orders_at_once_fit_the_device_together() -> None:
     assert not fits(small, [small, small], 11.0)
     assert fits(large, [], 11.0)
     assert fits(large, [large], None)
+    nothing = Entry(order=2, generation=1)
+    assert fits(small, [nothing], 4.1)
+    assert not fits(small, [nothing], 4.0)  # it was told to take all
+    assert not fits(nothing, [large], 14.0)
 
 
 def test_orders_that_fit_run_at_once_and_all_end(study: Path, write_job: Write) -> None:
@@ -119,3 +124,15 @@ def test_lanes_leave_when_their_task_is_asked_to(study: Path, write_job: Write) 
     assert worker.wait(timeout=20) == 0
     causes = {name: facts["cause"] for name, kind, facts in said(study) if kind == "ended"}
     assert causes == {"a.0.1.0": Cause.PREEMPTED, "a.0.2.0": Cause.PREEMPTED}
+
+
+def test_lanes_are_sent_the_very_signal_that_their_task_was(study: Path, write_job: Write) -> None:
+    job_file = write_job("a", 1, 2, 3, seconds=60.0, at_once=2)
+    worker = subprocess.Popen([sys.executable, "-m", "emsearch.worker", str(job_file), "0"])
+    started(study, 2)
+    worker.send_signal(signal.SIGUSR2)
+    assert worker.wait(timeout=20) == 0
+    ended = {name: facts for name, kind, facts in said(study) if kind == "ended"}
+    assert {facts["signal"] for facts in ended.values()} == {signal.SIGUSR2}
+    assert {facts["cause"] for facts in ended.values()} == {Cause.TIMEOUT}
+    assert ended.keys() == {"a.0.1.0", "a.0.2.0"}
