@@ -7,7 +7,7 @@ survivors are estimates.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from math import ceil, prod
+from math import ceil, inf, prod
 from statistics import fmean
 
 from emsearch.coordinator.draw import limits_of, target_of
@@ -23,6 +23,7 @@ __all__ = ["Forecast", "forecast"]
 
 _START_S = 3.0  # a job's interpreter and libraries
 _TILE_OVERHEAD = 1.3  # halos of tiles that are read twice
+_LAST_SEEDS = 2  # of each finalist, which has one full training before
 _BYTES = 4  # of a weight
 _CHECKPOINT_COPIES = 4  # weights, their average, and the optimizer's two moments
 _SHAPE_SAMPLE = 200  # trees looked at: the mean does not need more
@@ -103,7 +104,12 @@ class _Costs:
             each = fmean(self._training(one, first, rung) for one in facts)
             total += trainings * each
             trainings, first = ceil(trainings * search.keep), rung
-        return total
+        if search.policy == "halving":
+            return total
+        last = fmean(self._training(one, 0, search.rungs[-1]) for one in facts)
+        seconds = 3600.0 * (search.gpu_hours or inf)
+        walls = 3600.0 * self._spec.cluster.max_jobs * (search.wall_hours or inf)
+        return min(total, seconds, walls) + search.finalists * _LAST_SEEDS * last
 
     def tune(self, facts: Sequence[Facts]) -> float:
         tune = self._spec.tune

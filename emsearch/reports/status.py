@@ -1,21 +1,19 @@
 """How far a study is, and how long it will still take."""
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
 from sqlalchemy import Connection
 
 from emsearch.ledger import listings, queries
-from emsearch.ledger.rows import AnyRow, Rows
+from emsearch.ledger.rows import AnyRow
 from emsearch.ledger.store import LEASE_S
-from emsearch.records.candidate import Origin
-from emsearch.records.spec import StudySpec, parse_spec
-from emsearch.records.trial import ENDED, OVER, Stage, TrialState
+from emsearch.records.spec import parse_spec
+from emsearch.records.trial import Stage
 from emsearch.reports.cards import utc
 from emsearch.reports.endings import redrawn
+from emsearch.reports.remaining import remaining_s, steps_left
 
 __all__ = ["Status", "status"]
 
@@ -42,7 +40,8 @@ class Status:
     trained_s: float
     """Seconds of training, over all trials."""
     remaining_s: float | None
-    """Estimate of the time left; None until a trial has been measured."""
+    """Estimate of the time left; None until a trial has been measured, and while the ensemble is
+    selected."""
     ranked: str
     """When all candidates were ranked together, in UTC; empty where they never were."""
     coordinator: str
@@ -61,7 +60,7 @@ def status(connection: Connection, study_id: int, alive_s: float = 0.0) -> Statu
     stage = Stage(study.stage)
     spec = parse_spec(study.spec)
     done = sum(row.steps for row in sums)
-    left = 0 if stage in ENDED else _steps_left(sums, spec)
+    left = steps_left(connection, study, spec, sums)
     return Status(
         name=study.name,
         stage=stage,
@@ -73,7 +72,7 @@ def status(connection: Connection, study_id: int, alive_s: float = 0.0) -> Statu
         done_steps=done,
         total_steps=done + left,
         trained_s=sum(row.train_s for row in sums),
-        remaining_s=_remaining_s(sums, left, spec.cluster.max_jobs),
+        remaining_s=None if stage == Stage.COMBINING else remaining_s(sums, left, spec),
         ranked=utc(study.ranked_s),
         coordinator=_holder(study, alive_s),
         waits_why=study.waits_why,
@@ -90,52 +89,3 @@ def _holder(study: AnyRow, alive_s: float) -> str:
     silent_s = time.time() - max(study.renewed_s, alive_s)
     silent = f", silent for {silent_s:.0f} s" if silent_s > LEASE_S else ""
     return f"{host}, process {pid}, since {since}{silent}"
-
-
-def _steps_left(sums: Rows, spec: StudySpec) -> int:
-    """Return the training steps to come: of live trials, of promotions, of tuning."""
-    live = [row for row in sums if row.state not in OVER]
-    owed = sum(_owed(row) for row in live)
-    waiting_by_rung: dict[int, int] = {}
-    for row in live:
-        if row.origin == Origin.RANDOM:
-            waiting_by_rung[row.until_step] = waiting_by_rung.get(row.until_step, 0) + row.trials
-    if not sums:  # nothing is drawn yet
-        search = spec.search
-        baselines = max(search.baselines, spec.ensemble.size)
-        waiting_by_rung[search.rungs[0]] = search.candidates * search.repeats
-        owed = waiting_by_rung[search.rungs[0]] * search.rungs[0] + baselines * search.rungs[-1]
-    return owed + _promised(waiting_by_rung, spec) + _untuned(sums, spec)
-
-
-def _owed(row: AnyRow) -> int:
-    return int(row.until_step * row.trials - row.steps)
-
-
-def _promised(trials_by_rung: Mapping[int, int], spec: StudySpec) -> int:
-    """Return the steps that promotions will add to trials on their way to a rung."""
-    promised = promoted = 0
-    rungs = spec.search.rungs
-    repeats = spec.search.repeats
-    for rung, following in pairwise(rungs):
-        compared = (trials_by_rung.get(rung, 0) + promoted) / repeats
-        promoted = math.ceil(compared * spec.search.keep) * repeats
-        promised += promoted * (following - rung)
-    return promised
-
-
-def _untuned(sums: Rows, spec: StudySpec) -> int:
-    asked: int = sum(row.trials for row in sums if row.origin == Origin.TUNED)
-    return max(spec.tune.survivors * spec.tune.trials - asked, 0) * spec.search.rungs[-1]
-
-
-def _remaining_s(sums: Rows, left: int, max_jobs: int) -> float | None:
-    """Return the time for `left` steps, each as long as those measured were."""
-    if left == 0:
-        return 0.0
-    measured = [row for row in sums if row.state != TrialState.FAILED and row.train_s > 0]
-    steps: int = sum(row.steps for row in measured)
-    if steps == 0:
-        return None
-    train_s: float = sum(row.train_s for row in measured)
-    return train_s * left / (steps * max_jobs)

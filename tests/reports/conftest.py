@@ -74,7 +74,10 @@ class AStudy:
         lease = ledger.acquire(self.study)
         with ledger.writing(lease) as connection:
             self._search(connection, candidates)
-            self._tune(connection, survivors=(3, 5, 11)[: 1 if candidates < 12 else 3])
+            if candidates < 12:
+                self._tune(connection, survivors=(3, 1, 2), tuned=1)
+            else:
+                self._tune(connection, survivors=(3, 5, 11), tuned=3)
             if stage == Stage.FINISHED:
                 self._combine(connection)
             refresh_rankings(connection, self.study, RUNGS)
@@ -90,7 +93,7 @@ class AStudy:
                     "voxel_nm": (50, 4.6, 4.6),
                     "volumes": [{"image": "i.tif", "labels": "l.tif", "train": "0:14"}],
                 },
-                "search": {"candidates": 16, "repeats": 2, "rungs": RUNGS},
+                "search": {"policy": "halving", "candidates": 16, "repeats": 2, "rungs": RUNGS},
                 "tune": {"survivors": 3, "trials": 4},
             }
         )
@@ -122,11 +125,11 @@ class AStudy:
         }
         changes.record_decision(connection, self.study, "redrawn", facts, 0.0)
 
-    def _tune(self, connection: Connection, survivors: tuple[int, ...]) -> None:
+    def _tune(self, connection: Connection, survivors: tuple[int, ...], tuned: int) -> None:
         facts = {"survivors": list(survivors)}
         changes.record_decision(connection, self.study, "survivors", facts, self.now_s)
         number = len(self.trees)
-        for survivor in survivors:
+        for survivor in survivors[:tuned]:
             for trial in range(4):
                 recipe = Recipe(
                     learning_rate=10 ** self.random.uniform(-3.6, -2.2),

@@ -1,9 +1,12 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from emsearch.ledger import changes, listings, queries
+from emsearch.ledger.rows import Rows
 from emsearch.ledger.store import Ledger
 from emsearch.records.trial import Stage, TrialState
 from emsearch.reports.status import Status, status
@@ -75,6 +78,34 @@ def test_before_anything_is_drawn_the_whole_search_is_left(make_study: Make) -> 
     assert told.remaining_s is None
 
 
+def test_an_asynchronous_search_has_left_what_its_trainings_or_hours_allow(
+    make_study: Make,
+) -> None:
+    ledger, _ = make_study(Stage.SEARCHING)
+    change = {"policy": "default", "trials": 64, "finalists": 2}
+    done = sum(one.steps for one in _work(ledger) if one.origin == "random")
+    climb = 64 * 100 + 32 * 300 + 2 * 2 * 400
+    tuning = 3 * 4 * 400
+    _plan(ledger, change)
+    told = read(ledger)
+    assert told.total_steps - told.done_steps == climb - done + tuning
+    trained_s = sum(one.train_s for one in _work(ledger) if one.origin != "tuned")
+    _plan(ledger, change | {"gpu_hours": (trained_s + 60) / 3600})
+    with_hours = read(ledger)
+    assert with_hours.total_steps < told.total_steps
+    assert with_hours.remaining_s is not None
+    assert told.remaining_s is not None
+    a_step_s = 2 * told.remaining_s / (told.total_steps - told.done_steps)
+    assert with_hours.remaining_s == pytest.approx((60 + tuning * a_step_s) / 2, rel=0.01)
+
+
+def test_while_the_ensemble_is_selected_no_training_is_left(make_study: Make) -> None:
+    ledger, _ = make_study(Stage.COMBINING)
+    told = read(ledger)
+    assert told.total_steps == told.done_steps
+    assert told.remaining_s is None
+
+
 def test_a_coordinator_is_silent_that_has_given_no_sign_of_life(make_study: Make) -> None:
     ledger, _ = make_study(Stage.TUNING)
     with ledger._engine.begin() as connection:
@@ -95,6 +126,18 @@ def _revive(ledger: Ledger, trials: int) -> None:
             "(SELECT id FROM trials WHERE state = 'stopped' LIMIT ?)",
             (TrialState.RUNNING, trials),
         )
+
+
+def _work(ledger: Ledger) -> Rows:
+    with ledger.reading() as connection:
+        return listings.work(connection, 1)
+
+
+def _plan(ledger: Ledger, search: dict[str, Any]) -> None:
+    """Give the study another budget."""
+    with ledger._engine.begin() as connection:
+        spec = queries.study(connection).spec
+        changes.advance(connection, 1, {"spec": spec | {"search": spec["search"] | search}})
 
 
 def _empty(ledger: Ledger) -> None:
