@@ -63,6 +63,7 @@ class Actor:
             actions.Follow.AGAIN: self._again,
             actions.Follow.ELSEWHERE: self._elsewhere,
             actions.Follow.ROOMIER: self._roomier,
+            actions.Follow.ALONE: self._alone,
             actions.Follow.SMALLER: self._smaller,
             actions.Follow.FAIL: self._fail,
             actions.Follow.NOTHING: self._nothing,
@@ -144,6 +145,10 @@ class Actor:
 
     def _roomier(self, connection: Connection, ended: Ended) -> None:
         self._wait_again(connection, ended, {"memory_factor": _MORE_MEMORY * ended.memory_factor})
+
+    def _alone(self, connection: Connection, ended: Ended) -> None:
+        """Have an order run with nothing beside it: what needs all of a device shares it not."""
+        self._wait_again(connection, ended, {"memory_gb": ended.shared_gb})
 
     def _smaller(self, connection: Connection, ended: Ended) -> None:
         self._wait_again(connection, ended, {"micro_batch": (ended.micro_batch + 1) // 2})

@@ -38,6 +38,7 @@ class Follow(StrEnum):
     AGAIN = "again"  # from the last checkpoint
     ELSEWHERE = "elsewhere"  # again, on another node
     ROOMIER = "roomier"  # again, with more memory of the host
+    ALONE = "alone"  # again, with the whole memory of the device
     SMALLER = "smaller"  # again, with half of the patches in the device's memory at once
     FAIL = "fail"  # the order is given up
     NOTHING = "nothing"  # another attempt is in charge

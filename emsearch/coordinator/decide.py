@@ -78,6 +78,8 @@ def follow(ended: Ended) -> Follow:
     tries, then = FOLLOWS[ended.cause]
     if then == Follow.DONE:
         return then
+    if then == Follow.SMALLER and ended.shared_gb:
+        return Follow.ALONE
     if then == Follow.SMALLER and ended.micro_batch <= 1:
         return Follow.FAIL  # too large for the device, even a patch at a time
     return then if ended.causes_before.count(ended.cause) < tries else Follow.FAIL

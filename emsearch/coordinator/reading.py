@@ -69,7 +69,7 @@ def read_view(
         window=outside.window,
         waits_why=study.waits_why,
         waiting=_waiting(connection, study.id, plan),
-        ended=_ended(connection, study.id, study.resumed_s),
+        ended=_ended(connection, study.id, plan, study.resumed_s),
         failure=_last_line(queries.last_failure(connection, study.id)),
         imports=_states(connection, study.id, "import"),
         candidates_drawn=queries.last_draw(connection, study.id)[0],
@@ -120,7 +120,7 @@ def _waiting(connection: Connection, study_id: int, plan: Plan) -> tuple[Waiting
     )
 
 
-def _ended(connection: Connection, study_id: int, since_s: float) -> tuple[Ended, ...]:
+def _ended(connection: Connection, study_id: int, plan: Plan, since_s: float) -> tuple[Ended, ...]:
     return tuple(
         Ended(
             attempt=row.id,
@@ -134,6 +134,7 @@ def _ended(connection: Connection, study_id: int, since_s: float) -> tuple[Ended
             causes_before=_causes_before(connection, row, since_s),
             is_task_open=row.job_ended_s is None and row.restarts == row.restart,
             micro_batch=_micro_batch(connection, row),
+            shared_gb=_shared_gb(plan, row.memory_gb),
             memory_factor=row.memory_factor,
             node=row.node,
             failed_there_alone=_failed_there(connection, study_id, row, since_s),
@@ -142,6 +143,12 @@ def _ended(connection: Connection, study_id: int, since_s: float) -> tuple[Ended
         )
         for row in endings.ended_attempts(connection, study_id)
     )
+
+
+def _shared_gb(plan: Plan, memory_gb: float) -> float:
+    """Return the memory of the device that an order of `memory_gb` may have shared with others."""
+    device_gb = plan.gpu_memory_gb or 0.0
+    return device_gb if plan.orders_at_once > 1 and memory_gb < device_gb else 0.0
 
 
 _NOBODYS_FAULT = frozenset({Cause.PREEMPTED, Cause.TIMEOUT, Cause.NODE_FAILURE, Cause.LOST})

@@ -138,6 +138,8 @@ class Ended:
     """Whether the cluster has not told yet what became of the task that it ran in."""
     micro_batch: int = 1
     """Patches in the device's memory at once; read only where that was too small."""
+    shared_gb: float = 0.0
+    """Memory of the device, where others may have had a part of it; 0 where it was alone there."""
     memory_factor: float = 1.0
     """Times the usual memory of the host."""
     node: str = ""

@@ -38,8 +38,8 @@ def ended_attempts(connection: Connection, study_id: int) -> Rows:
             OrderRow.state.label("order_state"),
             OrderRow.until_step,
             OrderRow.micro_batch,
+            OrderRow.memory_gb,
             OrderRow.memory_factor,
-            OrderRow.avoid,
             _LATEST.label("latest"),
         )
         .join(OrderRow, OrderRow.id == AttemptRow.order_id)

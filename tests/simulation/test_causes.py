@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -50,6 +51,16 @@ def test_a_micro_batch_is_halved_and_stays_so(tmp_path: Path) -> None:
     assert world.cluster.micro_batches[TRIAL][:3] == [None, 3, 2]
     assert set(world.cluster.micro_batches[TRIAL][3:]) <= {2}  # on the next rungs, too
     assert state_of(world) in {TrialState.COMPLETED, TrialState.STOPPED}
+
+
+def test_what_ran_out_of_memory_beside_others_is_first_tried_alone(tmp_path: Path) -> None:
+    world = World.of(tmp_path, spec_of(training={"batch_size": 6}))
+    world.coordinator._plan = replace(world.coordinator._plan, orders_at_once=2, gpu_memory_gb=14.0)
+    world.cluster.faults[TRIAL] = [Cause.GPU_OUT_OF_MEMORY] * 2
+    assert world.finish() == Stage.FINISHED
+    assert world.cluster.micro_batches[TRIAL][:3] == [None, None, 3]
+    with world.ledger.reading() as connection:
+        assert queries.last_of_trial(connection, TRIAL).memory_gb == 14.0  # on later rungs, too
 
 
 def test_a_network_that_fits_at_no_micro_batch_is_too_large(world: World) -> None:
