@@ -16,6 +16,8 @@ from emsearch.volumes.stack import Stack, stack_of
 __all__ = ["open_folder", "open_picture"]
 
 _ENDINGS = {".tif", ".tiff", ".png"}
+# Pillow takes a picture of more than 13,000 x 13,000 for an attack; it may be a section.
+Image.MAX_IMAGE_PIXELS = None
 _GREY_MODES = {"1", "L", "P", "I", "I;16", "F"}
 
 

@@ -13,9 +13,9 @@ from emsearch.volumes.damage import REMEDY
 __all__ = ["listening", "require_vital_tags"]
 
 _LOGGER = logging.getLogger("tifffile")
-# Size, bits, compression, colours, predictor, number format, and where strips and tiles lie: a
-# tag of others may be odd, but without these tifffile guesses.
-_VITAL = (256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325, 339)
+# Size, bits, compression, colours, description, predictor, number format, and where strips and
+# tiles lie: a tag of others may be odd, but without these tifffile guesses.
+_VITAL = (256, 257, 258, 259, 262, 270, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325, 339)
 _COMPLAINT = re.compile(rf"TiffTag ({'|'.join(map(str, _VITAL))}) @")
 
 

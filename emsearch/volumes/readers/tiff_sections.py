@@ -48,7 +48,8 @@ def pages_of(parts: Sequence[Part]) -> list[TiffPage | TiffFrame | None]:
     """Return a page for each section; None for one that a description names and nothing holds."""
     pages: list[TiffPage | TiffFrame | None] = []
     for part in parts:
-        pages += list(part.pages) if isinstance(part, TiffPageSeries) else [part]
+        own = list(part.pages) if isinstance(part, TiffPageSeries) else [part]
+        pages += [*own, *[None] * (_count(part) - len(own))]
     return pages
 
 
@@ -220,8 +221,8 @@ def _require_length(file: TiffFile, offset: int, series: TiffPageSeries) -> None
     if room < series.nbytes:
         count = _count(series)
         raise SpecError(
-            f"{_path(file)} is cut short: it declares {count} sections and holds "
-            f"{count * room // series.nbytes} whole ones; {REMEDY}"
+            f"{_path(file)} is damaged or cut short: {count * room // series.nbytes} of the "
+            f"{count} sections that it declares are there; {REMEDY}"
         )
 
 
