@@ -126,6 +126,16 @@ def write_npy(folder: Path) -> Path:
     return folder / "a.npy"
 
 
+def scribble_section(path: Path, volume: np.ndarray, section: int) -> None:
+    """Write a volume as TIFF with damage amid one section."""
+    tifffile.imwrite(path, volume, photometric="minisblack", compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        start = file.pages[section].dataoffsets[0]
+    content = bytearray(path.read_bytes())
+    content[start : start + 40] = bytes(40)
+    path.write_bytes(content)
+
+
 WRITERS: dict[str, tuple[Callable[[Path], Path], Any]] = {
     "tiff": (write_tiff, None),
     "tiff of deflate": (lambda folder: write_tiff(folder, compression="zlib"), None),

@@ -18,6 +18,7 @@ from emsearch.volumes.formats import open_array
 from tests.support.formats import (
     VOLUME,
     WRITERS,
+    scribble_section,
     write_folder,
     write_hdf5,
     write_mixed_pages,
@@ -130,12 +131,8 @@ def test_a_page_whose_size_cannot_be_told_is_damaged(
 
 
 def test_damage_within_a_section_is_named_when_it_is_read(tmp_path: Path) -> None:
-    path = write_tiff(tmp_path, compression="zlib")
-    with tifffile.TiffFile(path) as file:
-        start = file.pages[3].dataoffsets[0]
-    content = bytearray(path.read_bytes())
-    content[start : start + 40] = bytes(40)
-    path.write_bytes(content)
+    path = tmp_path / "a.tif"
+    scribble_section(path, VOLUME, 3)
     stack = open_array(path)
     assert (stack.read(0, 3) == VOLUME[:3]).all()
     with pytest.raises(
