@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.storage import LocalStore
 
 from emsearch.errors import SpecError
 from emsearch.inference.box import Box, Shape
@@ -122,6 +121,5 @@ class _Chunks:
 
 
 def _chunks_of(array: Any) -> _Chunks | None:
-    if not isinstance(array, zarr.Array) or not isinstance(array.store, LocalStore):
-        return None
-    return _Chunks(array, Path(array.store.root) / array.path)
+    root = getattr(array.store, "root", None) if isinstance(array, zarr.Array) else None
+    return None if root is None else _Chunks(array, Path(root) / array.path)

@@ -35,6 +35,8 @@ def doubts(
 ) -> Iterator[str]:
     """Yield a line for everything doubtful about a volume whose voxels by class are `counts_K`."""
     yield from _sizes(pair.said_nm, pair.image.voxel_nm, order.voxel_nm)
+    yield from _unwritten("image", pair.image)
+    yield from _unwritten("labels", pair.labels)
     yield from _shifted(pair)
     for name, count in zip(order.classes, counts_K.get(Split.TRAIN, ()), strict=False):
         if 0 < count < _FEW_VX:
@@ -51,6 +53,18 @@ def _sizes(said: Voxel | None, found: Voxel | None, taken: Voxel) -> Iterator[st
         yield (
             f"the image's metadata says {_list(found)} nm, the study file {_list(said)} nm; "
             f"{_list(taken)} is taken; the volume's own voxel_nm overrides both"
+        )
+
+
+def _unwritten(name: str, stack: Stack) -> Iterator[str]:
+    """Yield a line where chunks of a Zarr array are not on disk, which Zarr takes for empty."""
+    if not hasattr(stack.array, "nchunks"):
+        return
+    absent = stack.array.nchunks - stack.array.nchunks_initialized
+    if absent:
+        yield (
+            f"{absent} of {stack.array.nchunks} chunks of the {name} are not on disk and count as "
+            f"{stack.array.fill_value}: right where nothing was ever written, else copy them again"
         )
 
 

@@ -5,11 +5,16 @@ without a known ending is one of slices.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from emsearch.errors import NotFoundError, SpecError
-from emsearch.volumes.stack import Stack
+from emsearch.volumes.damage import naming
+from emsearch.volumes.stack import Box, Stack
 
 __all__ = ["FORMATS", "open_array", "read_info"]
 
@@ -37,15 +42,22 @@ _FOLDER = "slices:open_folder"
 def open_array(path: Path) -> Stack:
     """Return the volume at `path`, opened but not read.
 
-    Raises NotFoundError where there is nothing, SpecError where it is no volume.
+    Raises NotFoundError where there is nothing, SpecError where it is no volume or is damaged; the
+    stack raises SpecError that names the file and the sections that cannot be read.
     """
     file, inner = _split(path)
     ending = file.suffix.lower()
-    if ending in FORMATS:
-        return _opener(FORMATS[ending])(file, inner)
-    if file.is_dir():
-        return _opener(_FOLDER)(file, inner)
-    raise SpecError(f"{file} has no known ending; known are {', '.join(FORMATS)}")
+    if ending not in FORMATS and not file.is_dir():
+        raise SpecError(f"{file} has no known ending; known are {', '.join(FORMATS)}")
+    opener = _opener(FORMATS.get(ending, _FOLDER))
+    with naming(str(path)):
+        stack = opener(file, inner)
+
+    def read_box(box: Box) -> NDArray[Any]:
+        with naming(f"{_sections(box[0])} of {path}"):
+            return stack.read_box(box)
+
+    return replace(stack, read_box=read_box)
 
 
 def read_info(path: Path) -> Stack:
@@ -54,6 +66,11 @@ def read_info(path: Path) -> Stack:
     Raises as `open_array` does.
     """
     return open_array(path)
+
+
+def _sections(part: slice) -> str:
+    last = part.stop - 1
+    return f"section {last}" if part.start == last else f"sections {part.start} to {last}"
 
 
 def _split(path: Path) -> tuple[Path, str]:

@@ -65,15 +65,9 @@ def stack_of(
         raise SpecError(f"an array of shape {tuple(array.shape)} is no volume; give z, y, x")
 
     def read_box(box: Box) -> NDArray[Any]:
-        try:
-            if spare < 0:
-                return np.asarray(array[box[1:]])[None][box[0]]
-            return np.asarray(array[(0,) * spare + box])
-        except (OSError, RuntimeError, ValueError, EOFError) as error:
-            raise SpecError(
-                f"sections {box[0].start} to {box[0].stop - 1} cannot be read: {error}; the file "
-                "seems to be damaged or cut short"
-            ) from error
+        if spare < 0:
+            return np.asarray(array[box[1:]])[None][box[0]]
+        return np.asarray(array[(0,) * spare + box])
 
     depth, height, width = (1, *shape) if spare < 0 else shape[-3:]
     return Stack(

@@ -22,6 +22,7 @@ from emsearch.inference.source import Source
 from emsearch.inference.stream import run_segment, segment
 from emsearch.records.order import SegmentOrder
 from emsearch.records.trial import Cause
+from tests.support.formats import scribble_section
 from tests.support.trials import FakePost, picture
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
@@ -225,13 +226,30 @@ def test_a_truncated_image_names_the_block(
     assert told[0] == 2
 
 
-def test_a_truncated_tiff_names_the_block(task: SegmentOrder, silent: Silent) -> None:
+def test_a_tiff_cut_short_is_named_before_anything_is_done(
+    task: SegmentOrder, silent: Silent
+) -> None:
     path = Path(task.volume)
     tifffile.imwrite(path, picture((20, 150, 90))[0])
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 9 // 10])
-    with pytest.raises((StateError, SpecError), match=r"block z, y, x|cut short|damaged"):
+    with pytest.raises(SpecError, match=rf"{path} is damaged or cut short"):
         segment(task, silent)
+
+
+def test_damage_amid_a_tiff_names_the_block_and_the_section(
+    task: SegmentOrder, silent: Silent
+) -> None:
+    image = picture((40, 150, 90))[0]
+    scribble_section(Path(task.volume), image, 30)
+    words = (
+        rf"block z, y, x \(16, 0, 0\) to .*section 30 of {task.volume} cannot be read: .*damaged"
+    )
+    with pytest.raises(StateError, match=words):
+        segment(task, silent)
+    tifffile.imwrite(task.volume, image)
+    segment(task, silent)
+    assert (_labels(task) < 3).all()
 
 
 def test_a_chunk_that_is_missing_is_named_unless_that_is_allowed(

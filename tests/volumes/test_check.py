@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from emsearch.errors import SpecError
 from emsearch.records.dataset import Dataset
@@ -17,6 +18,7 @@ from emsearch.volumes.importing import import_volume
 from emsearch.volumes.phantom import CLASSES, VOXEL_NM
 from emsearch.volumes.sample import PatchSampler
 from emsearch.volumes.voxels import with_voxel_sizes
+from tests.support.formats import scribble_section
 
 Pair = tuple[np.ndarray, np.ndarray]
 SpecOf = Callable[..., StudySpec]
@@ -88,6 +90,38 @@ def test_a_file_that_is_no_tiff_is_named(spec_of: SpecOf, tmp_path: Path) -> Non
     (fault,) = faults_of(spec)
     assert "dataset.volumes.0.image" in fault
     assert "is no TIFF" in fault
+
+
+@pytest.mark.parametrize("key", ["image", "labels"])
+def test_a_tiff_cut_short_is_named_with_its_key(key: str, spec_of: SpecOf, tmp_path: Path) -> None:
+    spec = spec_of()
+    path = tmp_path / f"{key}.tif"
+    path.write_bytes(path.read_bytes()[:-20_000])
+    (fault,) = faults_of(spec)
+    assert f"dataset.volumes.0.{key} = '{path}'" in fault
+    assert "is damaged or cut short" in fault
+
+
+@pytest.mark.parametrize("key", ["image", "labels"])
+def test_a_section_that_cannot_be_read_is_named(
+    key: str, spec_of: SpecOf, cells: Pair, tmp_path: Path
+) -> None:
+    spec = spec_of()
+    scribble_section(tmp_path / f"{key}.tif", cells[key == "labels"], 7)
+    (fault,) = faults_of(spec)
+    assert f"dataset.volumes.0.{key} = " in fault
+    assert f"section 7 of {tmp_path / key}.tif cannot be read" in fault
+
+
+def test_chunks_that_are_not_on_disk_are_doubted(
+    spec_of: SpecOf, cells: Pair, tmp_path: Path
+) -> None:
+    zarr.create_array(tmp_path / "image.zarr", data=cells[0], chunks=(5, 48, 48), shards=None)
+    spec = spec_of(image=str(tmp_path / "image.zarr"))
+    assert not check_dataset(spec)[0].warnings
+    (tmp_path / "image.zarr" / "c" / "1" / "0" / "1").unlink()
+    (warning,) = check_dataset(spec)[0].warnings
+    assert "1 of 8 chunks of the image are not on disk and count as 0" in warning
 
 
 def test_labels_of_another_shape_are_named_with_both_shapes(spec_of: SpecOf, cells: Pair) -> None:

@@ -1,9 +1,8 @@
 """Every format gives back shape, type, values and, where the file says it, the voxel size."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 import tifffile
@@ -14,111 +13,15 @@ from emsearch.errors import NotFoundError, SpecError
 from emsearch.volumes import formats
 from emsearch.volumes.formats import open_array, read_info
 from emsearch.volumes.stack import CHUNK, boxes_of, stack_of
-
-h5py = pytest.importorskip("h5py")
-mrcfile = pytest.importorskip("mrcfile")
-
-VOLUME = np.random.default_rng(0).integers(0, 200, (7, 30, 40)).astype(np.uint8)
-VOXEL = (40.0, 8.0, 4.0)
-
-
-def _tiff(folder: Path) -> Path:
-    tifffile.imwrite(folder / "a.tif", VOLUME, compression="zlib", photometric="minisblack")
-    return folder / "a.tif"
-
-
-def _imagej(folder: Path) -> Path:
-    metadata = {"axes": "ZYX", "spacing": 0.04, "unit": "um"}
-    tifffile.imwrite(
-        folder / "a.tiff", VOLUME, imagej=True, resolution=(250, 125), metadata=metadata
-    )
-    return folder / "a.tiff"
-
-
-def _ome_tiff(folder: Path) -> Path:
-    sizes: dict[str, Any] = {"axes": "ZYX"}
-    for axis, size in zip("ZYX", VOXEL, strict=True):
-        sizes |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "nm"}
-    tifffile.imwrite(folder / "a.ome.tif", VOLUME, metadata=sizes)
-    return folder / "a.ome.tif"
-
-
-def _folder(folder: Path, ending: str) -> Path:
-    (folder / "slices").mkdir()
-    for z, section in enumerate(VOLUME):
-        path = folder / "slices" / f"cell2_{z + 7}.{ending}"  # 7 ... 13: not in the order of text
-        if ending == "png":
-            Image.fromarray(section).save(path)
-        else:
-            tifffile.imwrite(path, section)
-    return folder / "slices"
-
-
-def _zarr(folder: Path, version: Any) -> Path:
-    zarr.create_array(folder / "a.zarr", data=VOLUME, zarr_format=version)
-    return folder / "a.zarr"
-
-
-def _ome_zarr(folder: Path, version: str) -> Path:
-    group = zarr.create_group(folder / "a.zarr", zarr_format=2 if version == "0.4" else 3)
-    group.create_array("s0", data=VOLUME[None])
-    axes = [{"name": "c", "type": "channel"}]
-    axes += [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
-    scale = {"type": "scale", "scale": [1, 0.02, 0.008, 0.004]}
-    level = {"path": "s0", "coordinateTransformations": [scale]}
-    whole = {"type": "scale", "scale": [1, 2, 1, 1]}
-    scales: Any = [{"axes": axes, "datasets": [level], "coordinateTransformations": [whole]}]
-    if version == "0.4":
-        group.attrs["multiscales"] = scales
-    else:
-        group.attrs["ome"] = {"version": version, "multiscales": scales}
-    return folder / "a.zarr"
-
-
-def _hdf5(folder: Path, attribute: str, factor: float) -> Path:
-    with h5py.File(folder / "a.h5", "w") as file:
-        file["volumes/raw"] = VOLUME
-        if attribute:
-            file["volumes/raw"].attrs[attribute] = [size * factor for size in VOXEL]
-    return folder / "a.h5"
-
-
-def _mrc(folder: Path, *, says_size: bool) -> Path:
-    with mrcfile.new(folder / "a.mrc") as file:
-        file.set_data(VOLUME.astype(np.int16))
-        if says_size:
-            file.voxel_size = (40, 80, 400)  # x, y, z in ångström
-    return folder / "a.mrc"
-
-
-def _npz(folder: Path) -> Path:
-    np.savez(folder / "a.npz", image=VOLUME, voxel_nm=np.array(VOXEL))
-    return folder / "a.npz"
-
-
-def _npy(folder: Path) -> Path:
-    np.save(folder / "a.npy", VOLUME)
-    return folder / "a.npy"
-
-
-WRITERS: dict[str, tuple[Callable[[Path], Path], Any]] = {
-    "tiff": (_tiff, None),
-    "imagej": (_imagej, VOXEL),
-    "ome-tiff": (_ome_tiff, VOXEL),
-    "folder of tiff": (lambda folder: _folder(folder, "tif"), None),
-    "folder of png": (lambda folder: _folder(folder, "png"), None),
-    "zarr 2": (lambda folder: _zarr(folder, 2), None),
-    "zarr 3": (lambda folder: _zarr(folder, 3), None),
-    "ome-zarr 0.4": (lambda folder: _ome_zarr(folder, "0.4"), VOXEL),
-    "ome-zarr 0.5": (lambda folder: _ome_zarr(folder, "0.5"), VOXEL),
-    "hdf5": (lambda folder: _hdf5(folder, "", 1), None),
-    "hdf5 of cremi": (lambda folder: _hdf5(folder, "resolution", 1), VOXEL),
-    "hdf5 of ilastik": (lambda folder: _hdf5(folder, "element_size_um", 1e-3), VOXEL),
-    "mrc": (lambda folder: _mrc(folder, says_size=True), VOXEL),
-    "mrc without size": (lambda folder: _mrc(folder, says_size=False), None),
-    "npz": (_npz, VOXEL),
-    "npy": (_npy, None),
-}
+from tests.support.formats import (
+    VOLUME,
+    VOXEL,
+    WRITERS,
+    write_folder,
+    write_hdf5,
+    write_npy,
+    write_ome_zarr,
+)
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -134,7 +37,7 @@ def test_a_format_gives_back_values_and_voxel_size(name: str, tmp_path: Path) ->
 
 
 def test_an_array_inside_a_file_is_named_by_the_path(tmp_path: Path) -> None:
-    _hdf5(tmp_path, "resolution", 1)
+    write_hdf5(tmp_path, "resolution", 1)
     with h5py.File(tmp_path / "a.h5", "a") as file:
         file["volumes/labels"] = VOLUME // 100
     assert (open_array(tmp_path / "a.h5" / "volumes" / "labels").read(0, 7) == VOLUME // 100).all()
@@ -145,7 +48,7 @@ def test_an_array_inside_a_file_is_named_by_the_path(tmp_path: Path) -> None:
 
 
 def test_an_array_inside_ome_zarr_has_the_voxel_size_too(tmp_path: Path) -> None:
-    stack = open_array(_ome_zarr(tmp_path, "0.5") / "s0")
+    stack = open_array(write_ome_zarr(tmp_path, "0.5") / "s0")
     assert stack.voxel_nm == pytest.approx(VOXEL)
 
 
@@ -187,7 +90,7 @@ def test_colours_are_told(name: str, tmp_path: Path) -> None:
 
 
 def test_slices_that_differ_are_named(tmp_path: Path) -> None:
-    folder = _folder(tmp_path, "png")
+    folder = write_folder(tmp_path, "png")
     Image.fromarray(VOLUME[0, :20]).save(folder / "cell2_9.png")
     with pytest.raises(SpecError, match=r"cell2_9.png is uint8 of shape \(20, 40\), but cell2_7"):
         open_array(folder).read(0, 7)
@@ -224,7 +127,7 @@ def test_a_format_whose_package_is_missing_names_it(
 ) -> None:
     monkeypatch.setitem(formats.FORMATS, ".npy", "no_such_reader:open")
     with pytest.raises(SpecError, match=r"needs the package .*no_such_reader; run: pip install"):
-        open_array(_npy(tmp_path))
+        open_array(write_npy(tmp_path))
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 5, 6), (7,), (0, 4, 5)])

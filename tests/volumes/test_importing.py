@@ -16,6 +16,7 @@ from emsearch.records.order import ImportOrder
 from emsearch.records.trial import Cause
 from emsearch.volumes.importing import import_volume, run_import, verify_volume
 from emsearch.volumes.ome import array_in
+from tests.support.formats import scribble_section
 
 MakeOrder = Callable[..., ImportOrder]
 Pair = tuple[np.ndarray, np.ndarray]
@@ -157,6 +158,19 @@ def test_an_import_whose_files_changed_in_between_starts_anew(
         import_volume(order_of(image, image), tmp_path, tmp_path / "a.zarr", die)
     changed = order_of(image + 7, image, train=(0, 70))
     assert import_volume(changed, tmp_path, tmp_path / "a.zarr").mean == 7
+
+
+def test_a_section_that_cannot_be_read_is_named_and_mended(
+    order_of: MakeOrder, tmp_path: Path
+) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (70, 20, 20), np.uint8)
+    order = order_of(image, (image > 100).astype(np.uint8), train=(0, 60))
+    scribble_section(Path(order.image), image, 65)
+    with pytest.raises(SpecError, match=r"section 65 of .*image.tif cannot be read: .*damaged"):
+        import_volume(order, tmp_path, tmp_path / "a.zarr")
+    assert not (tmp_path / "a.zarr").exists()
+    tifffile.imwrite(order.image, image)
+    assert import_volume(order, tmp_path, tmp_path / "a.zarr").shape_zyx == image.shape
 
 
 def test_shapes_that_differ_are_named(order_of: MakeOrder, cells: Pair, tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """NumPy archives (.npz) and arrays (.npy)."""
 
 from pathlib import Path
+from typing import BinaryIO
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from emsearch.errors import SpecError
+from emsearch.volumes.damage import REMEDY
 from emsearch.volumes.readers.mapped import Mapped
 from emsearch.volumes.stack import Stack, stack_of
 
@@ -17,19 +20,26 @@ def open_npz(path: Path, inner: str) -> Stack:
 
     Raises SpecError where it is not there; an array `voxel_nm` beside it gives the voxel size.
     """
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except (BadZipFile, ValueError, EOFError) as error:
-        raise SpecError(f"{path} is no NumPy archive: {error}") from error
-    with archive:
+    with path.open("rb") as file, _archive(path, file) as archive:
         names = [name for name in archive.files if name != "voxel_nm"]
         if not inner and len(names) != 1:
-            raise SpecError(f"{path} holds {names}; say which, such as {path.name}/{names[0]}")
+            example = names[0] if names else "image"
+            raise SpecError(f"{path} holds {names}; say which, such as {path.name}/{example}")
         name = inner or names[0]
         if name not in names:
             raise SpecError(f"{path} holds no {name!r}; it holds {names}")
         voxel = archive["voxel_nm"].tolist() if "voxel_nm" in archive.files else None
         return stack_of(archive[name], (voxel[0], voxel[1], voxel[2]) if voxel else None)
+
+
+def _archive(path: Path, file: BinaryIO) -> NpzFile:
+    try:
+        archive = np.load(file, allow_pickle=False)
+    except (BadZipFile, ValueError, EOFError) as error:
+        raise SpecError(f"{path} is no NumPy archive: {error}; {REMEDY}") from error
+    if not isinstance(archive, NpzFile):
+        raise SpecError(f"{path} is one NumPy array; name it .npy")
+    return archive
 
 
 def open_npy(path: Path, inner: str) -> Stack:

@@ -5,16 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from emsearch.errors import SpecError
+from emsearch.volumes.damage import REMEDY, naming
+from emsearch.volumes.readers.tiff import read_page
 from emsearch.volumes.stack import Stack, stack_of
 
 __all__ = ["open_folder", "open_picture"]
 
 _ENDINGS = {".tif", ".tiff", ".png"}
+# Pillow takes a picture of more than 13,000 x 13,000 for an attack; it may be a section.
+Image.MAX_IMAGE_PIXELS = None
 _GREY_MODES = {"1", "L", "P", "I", "I;16", "F"}
 
 
@@ -64,15 +67,20 @@ class _Slices:
 
 
 def _read(file: Path) -> NDArray[Any]:
+    """Return a picture. Raises SpecError that names it where it is none, or is cut short."""
+    with naming(str(file)):
+        if file.suffix.lower() != ".png":
+            return read_page(file)
+        return _read_png(file)
+
+
+def _read_png(file: Path) -> NDArray[Any]:
     try:
-        if file.suffix.lower() == ".png":
-            with Image.open(file) as picture:
-                alike = picture if picture.mode in _GREY_MODES else picture.convert("RGB")
-                return np.asarray(alike)
-        picture_YX: NDArray[Any] = tifffile.imread(file)
-    except (UnidentifiedImageError, tifffile.TiffFileError, OSError) as error:
-        raise SpecError(f"{file} is no picture: {error}") from error
-    return picture_YX
+        with Image.open(file) as picture:
+            alike = picture if picture.mode in _GREY_MODES else picture.convert("RGB")
+            return np.asarray(alike)
+    except UnidentifiedImageError as error:
+        raise SpecError(f"{file} is no picture: {error}; {REMEDY}") from error
 
 
 def _by_numbers(file: Path) -> list[tuple[int, str]]:

@@ -1,18 +1,28 @@
 """TIFF stacks: plain, ImageJ and OME, compressed or not, page by page."""
 
 import weakref
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from tifffile import TiffFile, TiffFileError, xml2dict
+from tifffile import TiffFile, TiffFileError, TiffPageSeries, xml2dict
 
 from emsearch.errors import SpecError
+from emsearch.volumes.readers.tiff_log import listening, require_vital_tags
+from emsearch.volumes.readers.tiff_sections import (
+    Part,
+    count_of,
+    pages_of,
+    require_all_declared,
+    sections_of,
+)
 from emsearch.volumes.stack import Stack, Voxel, stack_of
 
-__all__ = ["open_tiff"]
+__all__ = ["open_tiff", "read_page"]
 
 # nm in a unit, as ImageJ and OME write it
 _NM = {"nm": 1.0, "nanometer": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "\\u00B5m": 1e3}
@@ -20,29 +30,79 @@ _NM |= {"microns": 1e3, "micrometer": 1e3, "mm": 1e6, "cm": 1e7, "Å": 0.1, "ang
 
 
 def open_tiff(path: Path, inner: str) -> Stack:
-    """Return the first series of a TIFF. Raises SpecError where it is none."""
+    """Return the sections of a TIFF, whether saved as one stack or page by page.
+
+    Raises SpecError where it is none, where sections are missing, and where it holds several stacks
+    or pictures that differ.
+    """
     if inner:
         raise SpecError(f"{path} is a TIFF: there is no {inner!r} in it")
+    with listening() as heard, ExitStack() as until:
+        file = until.enter_context(_open(path))
+        parts = sections_of(file)
+        require_vital_tags(path, heard)
+        require_all_declared(file, parts)
+        array = _array_of(parts)
+        stack = stack_of(array, _voxel_nm(file), colours=array.colours, is_paged=True)
+        weakref.finalize(array, until.pop_all().close)
+    return stack
+
+
+def read_page(path: Path) -> NDArray[Any]:
+    """Return the one picture of a TIFF. Raises SpecError where it is none, or holds several."""
+    with listening() as heard, _open(path) as file:
+        parts = sections_of(file)
+        require_vital_tags(path, heard)
+        page, *_ = pages_of(parts)
+        if page is None or count_of(parts) > 1:
+            raise SpecError(
+                f"{path} holds {count_of(parts)} sections; give one file for each section, or one "
+                "file with all of them"
+            )
+        picture: NDArray[Any] = page.asarray()
+    return picture
+
+
+def _open(path: Path) -> TiffFile:
     try:
-        file = TiffFile(path)
+        return TiffFile(path)
     except TiffFileError as error:
         raise SpecError(f"{path} is no TIFF: {error}; save it again, or check the copy") from error
-    pages = _Pages(file)
-    return stack_of(pages, _voxel_nm(file), colours=pages.colours, is_paged=True)
 
 
-class _Pages:
-    """The first series of a TIFF as an array of which boxes are read; closes it when forgotten."""
+class _Stack:
+    """A series of pages as an array of which boxes are read."""
 
-    def __init__(self, file: TiffFile) -> None:
-        series = file.series[0]
-        self.colours = series.shape[-1] if series.axes.endswith("S") else 0
-        self._array: Any = zarr.open_array(series.aszarr(level=0), mode="r", zarr_format=2)
+    def __init__(self, part: Part) -> None:
+        self.colours = part.shape[-1] if part.axes.endswith("S") else 0
+        self._array = _zarr_of(part)
         self.shape, self.dtype = self._array.shape, self._array.dtype
-        weakref.finalize(self, file.close)
 
     def __getitem__(self, box: Any) -> NDArray[Any]:
         return np.asarray(self._array[box])
+
+
+class _Pages:
+    """Pages that were saved one by one as an array of which boxes are read."""
+
+    def __init__(self, pages: Sequence[Part]) -> None:
+        self._pages = pages
+        first = pages[0]
+        self.colours = first.shape[-1] if first.axes.endswith("S") else 0
+        self.shape, self.dtype = (len(pages), *first.shape), first.dtype
+
+    def __getitem__(self, box: tuple[slice, slice, slice]) -> NDArray[Any]:
+        return np.stack([_zarr_of(page)[box[1:]] for page in self._pages[box[0]]])
+
+
+def _array_of(parts: Sequence[Part]) -> _Stack | _Pages:
+    return _Stack(parts[0]) if len(parts) == 1 else _Pages(parts)
+
+
+def _zarr_of(part: Part) -> Any:
+    """Return a part as Zarr, of which one strip or tile can be decoded alone."""
+    store = part.aszarr(level=0) if isinstance(part, TiffPageSeries) else part.aszarr()
+    return zarr.open_array(store, mode="r", zarr_format=2)
 
 
 def _voxel_nm(file: TiffFile) -> Voxel | None:

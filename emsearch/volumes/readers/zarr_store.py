@@ -8,6 +8,7 @@ import zarr
 from zarr.errors import NodeNotFoundError
 
 from emsearch.errors import SpecError
+from emsearch.volumes.readers.zarr_chunks import checked
 from emsearch.volumes.stack import Stack, Voxel, stack_of
 
 __all__ = ["open_zarr"]
@@ -25,14 +26,14 @@ def open_zarr(path: Path, inner: str) -> Stack:
     except (NodeNotFoundError, FileNotFoundError) as error:
         raise SpecError(f"there is no Zarr array or group at {path / inner}") from error
     if isinstance(node, zarr.Array):
-        return stack_of(node, _beside(path, inner))
+        return stack_of(checked(node), _beside(path, inner))
     scales = _multiscales(node.attrs)
     if scales:
         level = scales[0]["datasets"][0]
-        return stack_of(node[level["path"]], _voxel_nm(scales[0], level))
+        return stack_of(checked(node[level["path"]]), _voxel_nm(scales[0], level))
     names = [name for name, _ in node.arrays()]
     if len(names) == 1:
-        return stack_of(node[names[0]], None)
+        return stack_of(checked(node[names[0]]), None)
     raise SpecError(f"{path / inner} holds the arrays {names}; say which, such as {path.name}/raw")
 
 
