@@ -74,7 +74,7 @@ class _Stack:
     """A series of pages as an array of which boxes are read."""
 
     def __init__(self, part: Part) -> None:
-        self.colours = part.shape[-1] if part.axes.endswith("S") else 0
+        self.colours = _colours(part)
         self._array = _zarr_of(part)
         self.shape, self.dtype = self._array.shape, self._array.dtype
 
@@ -88,7 +88,7 @@ class _Pages:
     def __init__(self, pages: Sequence[Part]) -> None:
         self._pages = pages
         first = pages[0]
-        self.colours = first.shape[-1] if first.axes.endswith("S") else 0
+        self.colours = _colours(first)
         self.shape, self.dtype = (len(pages), *first.shape), first.dtype
 
     def __getitem__(self, box: tuple[slice, slice, slice]) -> NDArray[Any]:
@@ -97,6 +97,10 @@ class _Pages:
 
 def _array_of(parts: Sequence[Part]) -> _Stack | _Pages:
     return _Stack(parts[0]) if len(parts) == 1 else _Pages(parts)
+
+
+def _colours(part: Part) -> int:
+    return int(part.shape[-1]) if part.axes.endswith("S") else 0
 
 
 def _zarr_of(part: Part) -> Any:

@@ -20,20 +20,25 @@ __all__ = ["Part", "count_of", "pages_of", "require_all_declared", "sections_of"
 Part = TiffPageSeries | TiffPage | TiffFrame
 """One section or several; has shape, dtype and axes, and gives its voxels as a Zarr store."""
 
-_COUNTED = {"imagej", "ome"}  # series whose length is the description's and not the pages' number
+_DESCRIBED = {"imagej", "ome", "shaped"}  # series as long as the first page's description says
 
 
 def sections_of(file: TiffFile) -> Sequence[Part]:
     """Return the parts of full resolution: one of all sections, or one for each section in order.
 
     Raises SpecError where some are missing or cut off, where it is unclear which ones are meant,
-    and where they are compressed in a way that needs another package.
+    and where they are stored in a way that cannot be read.
     """
     _require_whole_chain(file)
     if not file.series or _without_picture(file):
         raise SpecError(f"{_path(file)} is damaged: a page of it holds no picture; {REMEDY}")
     series = _full_resolution(file.series)
     parts: Sequence[Part] = [series[0]] if len(series) == 1 else _alone(file, series)
+    if "S" in parts[0].axes[:-1]:
+        raise SpecError(
+            f"{_path(file)} has its colours in planes of their own; save each voxel's together, or "
+            "grey values"
+        )
     _require_decoder(file, series)
     _require_bytes(file, parts)
     return parts
@@ -54,16 +59,16 @@ def pages_of(parts: Sequence[Part]) -> list[TiffPage | TiffFrame | None]:
 
 
 def require_all_declared(file: TiffFile, parts: Sequence[Part]) -> None:
-    """Raise SpecError where a stack's own description counts more or fewer sections than `parts`.
+    """Raise SpecError where a stack's own description counts more or fewer sections than there are.
 
-    More than counted means that the description was made for another stack, and tifffile leaves
-    those beyond it out.
+    Fewer, where it was made for another stack: tifffile leaves out those beyond it.
     """
-    declared, series = _declared(file), parts[0]
-    if declared is None or len(parts) > 1 or not isinstance(series, TiffPageSeries):
+    series = parts[0]
+    if len(parts) > 1 or not isinstance(series, TiffPageSeries):
         return
     found = _count(series) + _left_out(file, series)
-    if found < declared or (found > declared and series.kind in _COUNTED):
+    declared = _declared(file) or _count(series)
+    if found < declared or found > _count(series):
         raise SpecError(
             f"{_path(file)} declares {declared} sections and holds {found}; {REMEDY}, and where "
             "these are all, save it as a new file without the old description"
@@ -71,8 +76,8 @@ def require_all_declared(file: TiffFile, parts: Sequence[Part]) -> None:
 
 
 def _left_out(file: TiffFile, series: TiffPageSeries) -> int:
-    """Return how many pages like those of a counted series come after it."""
-    if series.kind not in _COUNTED or series.is_multifile:
+    """Return how many pages like those of a described series come after it."""
+    if series.kind not in _DESCRIBED or series.is_multifile:
         return 0
     rest = [page.aspage() for page in file.pages[_count(series) :]]
     return sum(page.shape == series.keyframe.shape and not page.is_reduced for page in rest)
@@ -161,7 +166,9 @@ def _place(page: TiffPage | TiffFrame) -> tuple[int, ...]:
 
 def _count(part: Part) -> int:
     """Return how many sections a part has, of which a file may list the first page alone."""
-    return int(part.size // prod(part.keyframe.shape)) if isinstance(part, TiffPageSeries) else 1
+    if not isinstance(part, TiffPageSeries):
+        return 1
+    return int(part.size // max(prod(part.keyframe.shape), 1))
 
 
 def _require_decoder(file: TiffFile, series: Iterable[TiffPageSeries]) -> None:
