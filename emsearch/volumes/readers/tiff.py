@@ -13,13 +13,8 @@ from tifffile import TiffFile, TiffFileError, TiffPageSeries, xml2dict
 
 from emsearch.errors import SpecError
 from emsearch.volumes.readers.tiff_log import listening, require_vital_tags
-from emsearch.volumes.readers.tiff_sections import (
-    Part,
-    count_of,
-    pages_of,
-    require_all_declared,
-    sections_of,
-)
+from emsearch.volumes.readers.tiff_sections import Part, count_of, pages_of
+from emsearch.volumes.readers.tiff_whole import require_all_declared, whole_parts
 from emsearch.volumes.stack import Stack, Voxel, stack_of
 
 __all__ = ["open_tiff", "read_page"]
@@ -39,7 +34,7 @@ def open_tiff(path: Path, inner: str) -> Stack:
         raise SpecError(f"{path} is a TIFF: there is no {inner!r} in it")
     with listening() as heard, ExitStack() as until:
         file = until.enter_context(_open(path))
-        parts = sections_of(file)
+        parts = whole_parts(file)
         require_vital_tags(path, heard)
         require_all_declared(file, parts)
         array = _array_of(parts)
@@ -51,14 +46,15 @@ def open_tiff(path: Path, inner: str) -> Stack:
 def read_page(path: Path) -> NDArray[Any]:
     """Return the one picture of a TIFF. Raises SpecError where it is none, or holds several."""
     with listening() as heard, _open(path) as file:
-        parts = sections_of(file)
+        parts = whole_parts(file)
         require_vital_tags(path, heard)
-        page, *_ = pages_of(parts)
-        if page is None or count_of(parts) > 1:
+        if count_of(parts) > 1:
             raise SpecError(
                 f"{path} holds {count_of(parts)} sections; give one file for each section, or one "
                 "file with all of them"
             )
+        (page,) = pages_of(parts)
+        assert page is not None  # noqa: S101 - whole parts lack none
         picture: NDArray[Any] = page.asarray()
     return picture
 
