@@ -96,6 +96,13 @@ def test_another_number_of_sections_than_imagej_counts_is_told(
         open_array(path)
 
 
+def test_a_description_of_another_stack_does_not_hide_sections(tmp_path: Path) -> None:
+    """So a program may leave it that crops a stack which tifffile wrote."""
+    path = write_tiff(tmp_path, description='{"shape": [24, 130, 40]}', metadata=None)
+    with pytest.raises(SpecError, match=r"declares 1 sections and holds 7; copy .* old"):
+        open_array(path)
+
+
 def test_a_page_that_ome_names_and_nobody_has_is_told(tmp_path: Path) -> None:
     path = write_ome_tiff(tmp_path)
     with tifffile.TiffFile(path, mode="r+") as file:
@@ -130,6 +137,22 @@ def test_a_page_whose_size_cannot_be_told_is_damaged(
     assert not caplog.messages
 
 
+@pytest.mark.parametrize(("odd", "is_sound"), [(1, True), (9, False)])
+def test_one_odd_tag_is_no_damage_and_many_are(odd: int, is_sound: bool, tmp_path: Path) -> None:
+    tags = [(65000 + number, "I", 1, number, True) for number in range(odd)]
+    path = write_tiff(tmp_path, extratags=tags)
+    content = path.read_bytes()
+    for number in range(odd):
+        start = (65000 + number).to_bytes(2, "little")
+        content = content.replace(start + b"\x04\x00\x01", start + b"\x63\x00\x01")
+    path.write_bytes(content)
+    if is_sound:
+        assert (_read_all(path) == VOLUME).all()
+    else:
+        with pytest.raises(SpecError, match=r"a.tif is damaged"):
+            open_array(path)
+
+
 def test_damage_within_a_section_is_named_when_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     scribble_section(path, VOLUME, 3)
@@ -159,6 +182,33 @@ def test_pages_that_differ_are_told(tmp_path: Path) -> None:
     message = "several kinds: uint8 of 30×40, uint8 of 20×33, uint16 of 30×40; which ones"
     with pytest.raises(SpecError, match=message):
         open_array(tmp_path / "a.tif")
+
+
+def test_colours_in_planes_are_no_sections(tmp_path: Path) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", VOLUME[:3], photometric="rgb", planarconfig="separate", metadata=None
+    )
+    with pytest.raises(SpecError, match=r"a.tif has its colours in planes of their own; save"):
+        open_array(tmp_path / "a.tif")
+
+
+def test_several_files_of_one_ome_stack_are_read_together(tmp_path: Path) -> None:
+    xml = (
+        '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/'
+        'OME/2016-06" UUID="urn:uuid:0"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+        'DimensionOrder="XYZCT" Type="uint8" SizeX="40" SizeY="30" SizeC="1" SizeZ="2" SizeT="1">'
+        '<Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
+        '<TiffData IFD="0" FirstZ="0" PlaneCount="1"><UUID FileName="a.ome.tif">urn:uuid:0</UUID>'
+        '</TiffData><TiffData IFD="0" FirstZ="1" PlaneCount="1"><UUID FileName="b.ome.tif">'
+        "urn:uuid:1</UUID></TiffData></Pixels></Image></OME>"
+    )
+    for name, section in zip(("a", "b"), VOLUME, strict=False):
+        text = xml.replace('UUID="urn:uuid:0"', f'UUID="urn:uuid:{int(name == "b")}"', 1)
+        tifffile.imwrite(tmp_path / f"{name}.ome.tif", section, description=text, metadata=None)
+    assert (_read_all(tmp_path / "a.ome.tif") == VOLUME[:2]).all()
+    (tmp_path / "b.ome.tif").unlink()
+    with pytest.raises(SpecError, match=r"a.ome.tif: section 1 of 2 is missing"):
+        open_array(tmp_path / "a.ome.tif")
 
 
 def test_several_stacks_in_a_file_are_told(tmp_path: Path) -> None:

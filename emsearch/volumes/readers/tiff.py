@@ -13,13 +13,8 @@ from tifffile import TiffFile, TiffFileError, TiffPageSeries, xml2dict
 
 from emsearch.errors import SpecError
 from emsearch.volumes.readers.tiff_log import listening, require_vital_tags
-from emsearch.volumes.readers.tiff_sections import (
-    Part,
-    count_of,
-    pages_of,
-    require_all_declared,
-    sections_of,
-)
+from emsearch.volumes.readers.tiff_sections import Part, count_of, pages_of
+from emsearch.volumes.readers.tiff_whole import require_all_declared, whole_parts
 from emsearch.volumes.stack import Stack, Voxel, stack_of
 
 __all__ = ["open_tiff", "read_page"]
@@ -39,7 +34,7 @@ def open_tiff(path: Path, inner: str) -> Stack:
         raise SpecError(f"{path} is a TIFF: there is no {inner!r} in it")
     with listening() as heard, ExitStack() as until:
         file = until.enter_context(_open(path))
-        parts = sections_of(file)
+        parts = whole_parts(file)
         require_vital_tags(path, heard)
         require_all_declared(file, parts)
         array = _array_of(parts)
@@ -51,14 +46,15 @@ def open_tiff(path: Path, inner: str) -> Stack:
 def read_page(path: Path) -> NDArray[Any]:
     """Return the one picture of a TIFF. Raises SpecError where it is none, or holds several."""
     with listening() as heard, _open(path) as file:
-        parts = sections_of(file)
+        parts = whole_parts(file)
         require_vital_tags(path, heard)
-        page, *_ = pages_of(parts)
-        if page is None or count_of(parts) > 1:
+        if count_of(parts) > 1:
             raise SpecError(
                 f"{path} holds {count_of(parts)} sections; give one file for each section, or one "
                 "file with all of them"
             )
+        (page,) = pages_of(parts)
+        assert page is not None  # noqa: S101 - whole parts lack none
         picture: NDArray[Any] = page.asarray()
     return picture
 
@@ -74,7 +70,7 @@ class _Stack:
     """A series of pages as an array of which boxes are read."""
 
     def __init__(self, part: Part) -> None:
-        self.colours = part.shape[-1] if part.axes.endswith("S") else 0
+        self.colours = _colours(part)
         self._array = _zarr_of(part)
         self.shape, self.dtype = self._array.shape, self._array.dtype
 
@@ -88,7 +84,7 @@ class _Pages:
     def __init__(self, pages: Sequence[Part]) -> None:
         self._pages = pages
         first = pages[0]
-        self.colours = first.shape[-1] if first.axes.endswith("S") else 0
+        self.colours = _colours(first)
         self.shape, self.dtype = (len(pages), *first.shape), first.dtype
 
     def __getitem__(self, box: tuple[slice, slice, slice]) -> NDArray[Any]:
@@ -97,6 +93,10 @@ class _Pages:
 
 def _array_of(parts: Sequence[Part]) -> _Stack | _Pages:
     return _Stack(parts[0]) if len(parts) == 1 else _Pages(parts)
+
+
+def _colours(part: Part) -> int:
+    return int(part.shape[-1]) if part.axes.endswith("S") else 0
 
 
 def _zarr_of(part: Part) -> Any:
