@@ -139,6 +139,7 @@ def scribble_section(path: Path, volume: np.ndarray, section: int) -> None:
 WRITERS: dict[str, tuple[Callable[[Path], Path], Any]] = {
     "tiff": (write_tiff, None),
     "tiff of deflate": (lambda folder: write_tiff(folder, compression="zlib"), None),
+    "tiff of lzw": (lambda folder: write_tiff(folder, compression="lzw", predictor=True), None),
     "tiff of lzma": (lambda folder: write_tiff(folder, compression="lzma"), None),
     "tiff of strips": (
         lambda folder: write_tiff(folder, compression="zlib", rowsperstrip=8, metadata=None),
