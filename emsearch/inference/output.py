@@ -146,11 +146,12 @@ class Output:
 def begin(task: SegmentOrder) -> Output:
     """Return the output of a task, made or gone on with.
 
-    Raises NotFoundError and SpecError for input that cannot be used, and SpecError where the output
-    is of another volume, ensemble or manner.
+    Raises NotFoundError and SpecError for input that cannot be used, SpecError where the output is
+    of another volume, ensemble or manner, and StateError where too little of the volume can be read
+    to tell it from others.
     """
     card = read_card(Path(task.ensemble))
-    source = open_source(Path(task.volume))
+    source = open_source(Path(task.volume), allow_missing=task.allow_missing)
     folder = Path(task.out)
     mark = _mark(task, source)
     if folder.exists() and any(folder.iterdir()):
@@ -249,7 +250,7 @@ def _reopen(out: Path, mark: dict[str, Any]) -> Any:
         differing = ", ".join(key for key in mark if found.get(key) != mark[key])
         raise SpecError(
             f"{out} holds a segmentation of another volume or by another ensemble, or in another "
-            f"manner (differing: {differing}); choose another name"
+            f"manner (differing: {differing}); choose another name, or remove it to begin anew"
         )
     return group
 
@@ -259,6 +260,7 @@ def _mark(task: SegmentOrder, source: Source) -> dict[str, Any]:
     return {
         "ensemble": sha256((Path(task.ensemble) / CARD).read_bytes()).hexdigest(),
         "shape_zyx": list(source.shape),
+        "image": source.digest(),
         "voxel_nm": list(task.voxel_nm or source.voxel_nm or ()),
         "probabilities": task.probabilities,
         "flips": task.flips,

@@ -238,9 +238,9 @@ def test_a_chunk_that_is_missing_is_named_unless_that_is_allowed(
     task: SegmentOrder, silent: Silent, tmp_path: Path
 ) -> None:
     image = _as_zarr(tmp_path)
-    (image / "c" / "4" / "2" / "1").unlink()
+    (image / "c" / "3" / "2" / "1").unlink()
     task = replace(task, volume=str(image))
-    message = r"block z, y, x \(16, 0, 0\) to .* chunk c/4/2/1 of the volume is missing"
+    message = r"block z, y, x \(16, 0, 0\) to .* chunk c/3/2/1 of the volume is missing"
     with pytest.raises(StateError, match=message):
         segment(task, silent)
     segment(replace(task, allow_missing=True), silent)
@@ -260,7 +260,7 @@ def test_the_output_of_another_ensemble_volume_or_manner_is_left_alone(
     segment(task, silent)
     before = _tree(task)
     np.save(tmp_path / "other.npy", picture((3, 40, 40))[0])
-    with pytest.raises(SpecError, match=r"another volume .* \(differing: shape_zyx\)"):
+    with pytest.raises(SpecError, match=r"another volume .* \(differing: shape_zyx, image\)"):
         segment(replace(task, volume=str(tmp_path / "other.npy")), silent)
     best = str(Path(task.ensemble).parent / "best")
     with pytest.raises(SpecError, match=r"\(differing: ensemble\)"):
@@ -268,6 +268,33 @@ def test_the_output_of_another_ensemble_volume_or_manner_is_left_alone(
     with pytest.raises(SpecError, match=r"\(differing: flips\)"):
         segment(replace(task, flips=True), silent)
     assert _tree(task) == before
+
+
+@pytest.mark.parametrize("change", ["values", "dtype"])
+def test_another_image_of_the_same_shape_is_not_gone_on_with(
+    change: str, task: SegmentOrder, silent: Silent
+) -> None:
+    segment(task, silent)
+    (Path(task.out) / "0" / "c" / "0" / "1" / "0").unlink()
+    before = _tree(task)
+    image = tifffile.imread(task.volume)
+    other = image[:, ::-1] if change == "values" else image.astype(np.uint16)
+    tifffile.imwrite(task.volume, other)
+    message = r"another volume .* \(differing: image\); choose another name, or remove it"
+    with pytest.raises(SpecError, match=message):
+        segment(task, silent)
+    assert _tree(task) == before
+
+
+def test_an_image_of_which_too_little_can_be_read_to_tell_it_from_others_is_refused(
+    task: SegmentOrder, silent: Silent, tmp_path: Path
+) -> None:
+    image = _as_zarr(tmp_path)
+    task = replace(task, volume=str(image))
+    segment(task, silent)
+    (image / "c" / "2" / "1" / "0").write_bytes(b"scribble")  # in the middle
+    with pytest.raises(StateError, match=r"voxels z, y, x \(19, 59, 9\) to \(20, 91, 41\) of the"):
+        segment(task, silent)
 
 
 def test_a_folder_that_is_something_else_is_left_alone(task: SegmentOrder, silent: Silent) -> None:
