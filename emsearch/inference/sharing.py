@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from emsearch.errors import NoAnswerError, RefusedError, StateError
 from emsearch.execution.executor import Executor, JobState, Request
-from emsearch.inference.output import Output, begin, sweep
+from emsearch.inference.output import TRIES, Output, begin, name_block, sweep
 from emsearch.records.event import EventKind
 from emsearch.records.files import read_json, write_json
 from emsearch.records.job import Entry, JobFile, TaskName
@@ -63,22 +63,17 @@ def share(
     for job_file in sorted(folder.glob("jobs/*/job.json")):
         work.wait_for_old(JobFile.read(job_file))
     sweep(output.folder)
-    missing = output.missing()
-    tell(len(output.blocks) - len(missing), len(output.blocks))
-    if missing:
-        output.begin_anew()
-    while missing:
-        shares = [(device, missing[turn :: len(devices)]) for turn, device in enumerate(devices)]
-        reports = work.carry_out(task, [share for share in shares if share[1]], threads)
-        left = output.missing()
-        if left and (work.faults() or len(left) == len(missing)):
-            raise StateError(work.failure(f"{len(left)} blocks are not written", reports))
-        missing = left  # of a job that was killed: another goes on
-    if not output.is_finished():
+    for _ in range(TRIES):
+        work.write_missing(task, devices, threads)
         reports = work.carry_out(task, [("cpu", None)], threads)  # no login node is to read it all
-        if not output.is_finished():
+        if work.is_verified():
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        damaged = output.missing()
+        if not damaged:
             raise StateError(work.failure("what is written is not verified", reports))
-    shutil.rmtree(folder, ignore_errors=True)
+        say(f"damaged blocks: {len(damaged)}; first {name_block(output.blocks[damaged[0]])}")
+    raise output.spoilt(damaged[0])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +89,25 @@ class _Work:
     def folder(self) -> Path:
         """Where orders, jobs and logs are."""
         return work_folder(self.output.folder)
+
+    def write_missing(self, task: SegmentOrder, devices: Sequence[str], threads: int) -> None:
+        """Have the missing blocks written, job after job while some are left.
+
+        Raises StateError where a job wrote none, or a task failed.
+        """
+        missing = self.output.missing()
+        self.tell(len(self.output.blocks) - len(missing), len(self.output.blocks))
+        if missing:
+            self.output.begin_anew()
+        while missing:
+            shares = [
+                (device, missing[turn :: len(devices)]) for turn, device in enumerate(devices)
+            ]
+            reports = self.carry_out(task, [share for share in shares if share[1]], threads)
+            left = self.output.missing()
+            if left and (self.faults() or len(left) == len(missing)):
+                raise StateError(self.failure(f"{len(left)} blocks are not written", reports))
+            missing = left  # of a job that was killed: another goes on
 
     def carry_out(self, task: SegmentOrder, shares: Sequence[Share], threads: int) -> list[str]:
         """Submit a job with a task for each share and wait for its end; return how they ended."""
@@ -128,16 +142,23 @@ class _Work:
 
     def faults(self) -> list[str]:
         """Return the last line of what each task that failed said."""
-        said = [read_json(path) for path in sorted((self.folder / "inbox").glob("*.json"))]
-        ended = [event["facts"] for event in said if event["kind"] == EventKind.ENDED]
-        failed = [facts for facts in ended if facts["cause"] not in _BLAMELESS]
+        failed = [facts for facts in self._ended() if facts["cause"] not in _BLAMELESS]
         return [str(one.get("detail", one["cause"])).strip().splitlines()[-1] for one in failed]
+
+    def is_verified(self) -> bool:
+        """Return whether a task of the last job read all of the output and found it whole."""
+        return any(facts.get("verified") for facts in self._ended())
 
     def failure(self, what: str, reports: Sequence[str]) -> str:
         """Return what to say of a job that did not do what it should."""
         said = [*self.faults(), *reports]
         why = said[0].partition("StateError: ")[2] or said[0] if said else "nothing was said"
         return f"{self.output.folder}: {what}: {why}; logs are in {self.folder}; run again to go on"
+
+    def _ended(self) -> list[dict[str, Any]]:
+        """Return what each task of the last job said at its end."""
+        said = [read_json(path) for path in sorted((self.folder / "inbox").glob("*.json"))]
+        return [event["facts"] for event in said if event["kind"] == EventKind.ENDED]
 
     def _submit(self, token: str, path: Path, request: Request) -> tuple[str, ...]:
         """Submit a job, as often as it takes; return its tasks' handles."""

@@ -22,7 +22,7 @@ from emsearch.inference.ahead import ahead, behind
 from emsearch.inference.box import Box, Shape
 from emsearch.inference.committee import tempered
 from emsearch.inference.ensemble import Ensemble, load_ensemble
-from emsearch.inference.output import Output, begin, name_block, sweep
+from emsearch.inference.output import TRIES, Output, begin, name_block, sweep
 from emsearch.inference.predict import most_probable
 from emsearch.inference.resample import Regrid, Resampled, step_between
 from emsearch.inference.source import Held, Source, open_source
@@ -50,36 +50,53 @@ def segment(task: SegmentOrder, progress: Progress) -> None:
     """
     output = begin(task)
     sweep(output.folder)
-    missing = output.missing()
-    of = len(output.blocks)
-    progress(of - len(missing), of)
-    if missing:
-        output.begin_anew()
-        writer = _Writer.of(task, output)
-        for turn, _ in enumerate(writer.carry_out_each(missing, lambda: None)):
-            progress(of - len(missing) + turn + 1, of)
-    output.finish()
+    damaged: list[int] = []
+    for _ in range(TRIES):
+        _write_missing(task, output, progress)
+        damaged = output.verify()
+        if not damaged:
+            output.finish()
+            return
+    raise output.spoilt(damaged[0])
 
 
 def run_segment(task: SegmentOrder, post: Post) -> Outcome:
     """Write the blocks that a share of the work is; the rest is others'.
 
     An order that names no blocks is for all that are missing, and for the end: verifying, and lower
-    resolutions. Asked to leave, it does so amid a block, which is made anew by whoever goes on.
+    resolutions; blocks that are damaged are taken back, for whoever shares the work out. Asked to
+    leave, it does so amid a block, which is made anew by whoever goes on.
     """
     output = begin(task)
+    look_up = partial(leave_if_asked, post)
     wanted = range(len(output.blocks)) if task.blocks is None else task.blocks
     missing = [number for number in wanted if not output.has(output.blocks[number])]
-    if missing:
-        writer = _Writer.of(task, output)
-        try:
-            for turn, _ in enumerate(writer.carry_out_each(missing, partial(leave_if_asked, post))):
+    is_verified = False
+    try:
+        if missing:
+            writer = _Writer.of(task, output)
+            for turn, _ in enumerate(writer.carry_out_each(missing, look_up)):
                 post.progress(turn + 1, len(missing))
-        except AskedToLeaveError as asked:
-            return Outcome(cause=asked.cause)
-    if task.blocks is None:
-        output.finish()
-    return Outcome(cause=Cause.COMPLETED, facts={"blocks": len(missing)})
+        if task.blocks is None and not output.verify(look_up):
+            output.finish()
+            is_verified = True
+    except AskedToLeaveError as asked:
+        return Outcome(cause=asked.cause)
+    facts = {"blocks": len(missing), "verified": is_verified}
+    return Outcome(cause=Cause.COMPLETED, facts=facts)
+
+
+def _write_missing(task: SegmentOrder, output: Output, progress: Progress) -> None:
+    """Write the blocks that are not there."""
+    missing = output.missing()
+    there = len(output.blocks) - len(missing)
+    progress(there, len(output.blocks))
+    if not missing:
+        return
+    output.begin_anew()
+    writer = _Writer.of(task, output)
+    for turn, _ in enumerate(writer.carry_out_each(missing, lambda: None)):
+        progress(there + turn + 1, len(output.blocks))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

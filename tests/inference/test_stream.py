@@ -12,11 +12,11 @@ import tifffile
 import zarr
 
 from emsearch.errors import NotFoundError, SpecError, StateError
-from emsearch.inference import stream
+from emsearch.inference import output, stream
 from emsearch.inference.box import Box
 from emsearch.inference.committee import Committee
 from emsearch.inference.ensemble import load_ensemble
-from emsearch.inference.output import begin
+from emsearch.inference.output import Output, begin
 from emsearch.inference.pyramid import FILL
 from emsearch.inference.source import Source
 from emsearch.inference.stream import run_segment, segment
@@ -247,11 +247,67 @@ def test_a_chunk_that_is_missing_is_named_unless_that_is_allowed(
     assert (_labels(task) < 3).all()
 
 
-def test_a_damaged_output_is_found_when_it_is_verified(task: SegmentOrder, silent: Silent) -> None:
+@pytest.mark.parametrize("chunk", ["0/c/0/1/0", "probabilities/0/c/1/0/1/0"])
+@pytest.mark.parametrize("how", ["scribbled", "of nothing"])
+def test_a_damaged_block_is_found_when_it_is_verified_and_made_again(
+    chunk: str, how: str, task: SegmentOrder, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = replace(task, probabilities=True)
     segment(task, silent)
-    (Path(task.out) / "0" / "c" / "0" / "1" / "0").write_bytes(b"scribble")
-    with pytest.raises(StateError, match=r"block z, y, x \(0, 128, 0\) .* cannot be read back"):
+    before = _tree(task)
+    if how == "scribbled":
+        (Path(task.out) / chunk).write_bytes(b"scribble")
+    else:
+        name, place = chunk.split("/c/")
+        array: Any = zarr.open_group(task.out, mode="r+")[name]
+        corner = [int(n) * size for n, size in zip(place.split("/"), array.chunks, strict=True)]
+        array[tuple(slice(at, at + 1) for at in corner)] = array.fill_value
+    seen: list[bool] = []
+    predict = stream._Writer._predict
+
+    def note(writer: Any, block: Box, *others: Any) -> Any:
+        assert block.start_zyx == (0, 128, 0)
+        seen.append(begin(task).is_finished())
+        return predict(writer, block, *others)
+
+    monkeypatch.setattr(stream._Writer, "_predict", note)
+    segment(task, silent)
+    assert seen == [False]  # it was taken back before anything was written
+    assert _tree(task) == before
+
+
+def test_a_disk_that_does_not_keep_what_is_written_is_named(
+    task: SegmentOrder, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Output.write
+
+    def spoil(output: Output, block: Box, *others: Any) -> None:
+        write(output, block, *others)
+        if block.start_zyx == (0, 128, 0):
+            (output.folder / "0" / "c" / "0" / "1" / "0").write_bytes(b"scribble")
+
+    monkeypatch.setattr(Output, "write", spoil)
+    with pytest.raises(StateError, match=r"block z, y, x \(0, 128, 0\) .* twice in a row"):
         segment(task, silent)
+    assert not begin(task).is_finished()
+
+
+def test_lower_resolutions_that_cannot_be_written_are_told_of(
+    task: SegmentOrder, silent: Silent, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "image.npy", picture((2, 300, 40))[0])
+    task = replace(task, volume=str(tmp_path / "image.npy"))
+
+    def fill_up(*_levels: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(output, "shrink", fill_up)
+        with pytest.raises(StateError, match=r"lower resolutions .* No space left .* run again"):
+            segment(task, silent)
+    told: list[int] = []
+    segment(task, lambda done, _of: told.append(done))
+    assert told == [len(begin(task).blocks)]
 
 
 def test_the_output_of_another_ensemble_volume_or_manner_is_left_alone(
@@ -319,7 +375,7 @@ def test_a_share_writes_its_blocks_and_no_others(task: SegmentOrder, tmp_path: P
     post = FakePost(study=tmp_path, folder=tmp_path / "attempt")
     outcome = run_segment(replace(task, blocks=(1, 3)), post)
     assert outcome.cause is Cause.COMPLETED
-    assert outcome.facts == {"blocks": 2}
+    assert outcome.facts == {"blocks": 2, "verified": False}
     assert begin(task).missing() == [0, 2]
 
 
