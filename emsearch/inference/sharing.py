@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from emsearch.errors import NoAnswerError, RefusedError, StateError
-from emsearch.execution.executor import Executor, JobState, Request
+from emsearch.execution.executor import JobState, Request
+from emsearch.inference.crew import Crew, Say, at_work, named, work_folder
 from emsearch.inference.output import TRIES, Output, begin, name_block, sweep
 from emsearch.records.event import EventKind
 from emsearch.records.files import read_json, write_json
@@ -26,10 +27,9 @@ from emsearch.records.order import Order, SegmentOrder
 from emsearch.records.trial import Cause
 from emsearch.records.version import code_version
 
-__all__ = ["share", "work_folder"]
+__all__ = ["share"]
 
 Progress = Callable[[int, int], None]
-Say = Callable[[str], None]
 Answer = TypeVar("Answer")
 Share = tuple[str, Sequence[int] | None]
 """A device, and the blocks to write there; None: to verify what is written, and to finish it."""
@@ -38,42 +38,16 @@ _POLL_S = 1.0
 _AGAIN_S = 60.0  # until a cluster that refused a job is asked again
 
 
-def work_folder(out: Path) -> Path:
-    """Return where orders, jobs and logs of a shared segmentation are."""
-    return out.with_name(f".{out.name}.work")
-
-
-def share(
-    task: SegmentOrder,
-    executor: Executor,
-    devices: Sequence[str],
-    tell: Progress,
-    threads: int = 1,
-    say: Say = lambda _words: None,
-) -> None:
-    """Segment a volume with a job of `len(devices)` tasks, each on a device such as "cpu".
+def share(task: SegmentOrder, crew: Crew, tell: Progress, say: Say = lambda _words: None) -> None:
+    """Segment a volume with a job that has a task for each of the crew's devices.
 
     `tell` is told blocks done and blocks in all, `say` what a user should know meanwhile: a cluster
-    that takes no job now is asked again. The executor's jobs lie in `work_folder`. Raises as
-    `segment` does, and StateError that names what the jobs could not do.
+    that takes no job now is asked again. Raises as `segment` does, and StateError that names what
+    the jobs could not do.
     """
     output = begin(task)
-    folder = work_folder(output.folder)
-    work = _Work(output=output, executor=executor, tell=tell, say=say)
-    for job_file in sorted(folder.glob("jobs/*/job.json")):
-        work.wait_for_old(JobFile.read(job_file))
-    sweep(output.folder)
-    for _ in range(TRIES):
-        work.write_missing(task, devices, threads)
-        reports = work.carry_out(task, [("cpu", None)], threads)  # no login node is to read it all
-        if work.is_verified():
-            shutil.rmtree(folder, ignore_errors=True)
-            return
-        damaged = output.missing()
-        if not damaged:
-            raise StateError(work.failure("what is written is not verified", reports))
-        say(f"damaged blocks: {len(damaged)}; first {name_block(output.blocks[damaged[0]])}")
-    raise output.spoilt(damaged[0])
+    with at_work(output.folder, crew.name, say, crew.profile):
+        _Work(output=output, crew=crew, tell=tell, say=say).do(task)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +55,7 @@ class _Work:
     """An output and those who write its blocks."""
 
     output: Output
-    executor: Executor
+    crew: Crew
     tell: Progress
     say: Say
 
@@ -90,7 +64,25 @@ class _Work:
         """Where orders, jobs and logs are."""
         return work_folder(self.output.folder)
 
-    def write_missing(self, task: SegmentOrder, devices: Sequence[str], threads: int) -> None:
+    def do(self, task: SegmentOrder) -> None:
+        """Wait for jobs of an earlier run, have the rest written, and verified."""
+        for job_file in sorted(self.folder.glob("jobs/*/job.json")):
+            self.wait_for_old(JobFile.read(job_file))
+        sweep(self.output.folder)
+        for _ in range(TRIES):
+            self.write_missing(task)
+            reports = self.carry_out(task, [("cpu", None)])  # no login node is to read it all
+            if self.is_verified():
+                shutil.rmtree(self.folder, ignore_errors=True)
+                return
+            damaged = self.output.missing()
+            if not damaged:
+                raise StateError(self.failure("what is written is not verified", reports))
+            first = name_block(self.output.blocks[damaged[0]])
+            self.say(f"damaged blocks: {len(damaged)}; first {first}")
+        raise self.output.spoilt(damaged[0])
+
+    def write_missing(self, task: SegmentOrder) -> None:
         """Have the missing blocks written, job after job while some are left.
 
         Raises StateError where a job wrote none, or a task failed.
@@ -100,25 +92,25 @@ class _Work:
         if missing:
             self.output.begin_anew()
         while missing:
-            shares = [
-                (device, missing[turn :: len(devices)]) for turn, device in enumerate(devices)
-            ]
-            reports = self.carry_out(task, [share for share in shares if share[1]], threads)
+            devices = self.crew.devices[: len(missing)]
+            shares = [(one, missing[turn :: len(devices)]) for turn, one in enumerate(devices)]
+            reports = self.carry_out(task, shares)
             left = self.output.missing()
             if left and (self.faults() or len(left) == len(missing)):
                 raise StateError(self.failure(f"{len(left)} blocks are not written", reports))
             missing = left  # of a job that was killed: another goes on
 
-    def carry_out(self, task: SegmentOrder, shares: Sequence[Share], threads: int) -> list[str]:
+    def carry_out(self, task: SegmentOrder, shares: Sequence[Share]) -> list[str]:
         """Submit a job with a task for each share and wait for its end; return how they ended."""
-        shutil.rmtree(self.folder, ignore_errors=True)  # of a job before
-        job = _write_job(self.folder, task, shares, threads)
+        for old in ("orders", "jobs", "inbox", "tasks"):  # of a job before
+            shutil.rmtree(self.folder / old, ignore_errors=True)
+        job = _write_job(self.folder, task, shares, self.crew.threads)
         needs_gpu = any(device != "cpu" for device, _ in shares)
         running: dict[TaskName, str] = {}
         try:
             path = self.folder / "jobs" / job.token / "job.json"
             request = Request(tasks=len(shares), needs_gpu=needs_gpu)
-            running = _named(job, self._submit(job.token, path, request))
+            running = named(job, self._submit(job.token, path, request))
             return self._wait(running)
         except BaseException:
             self._stop(job, running)
@@ -126,11 +118,11 @@ class _Work:
 
     def wait_for_old(self, job: JobFile) -> None:
         """Wait for a job whose launcher was killed, where any of it goes on."""
-        handles = self._patiently(partial(self.executor.find, job.token, len(job.tasks)))
+        handles = self._patiently(partial(self.crew.executor.find, job.token, len(job.tasks)))
         if handles is None:
             return
-        running = _named(job, handles)
-        states = {report.state for report in self.executor.reports(running).values()}
+        running = named(job, handles)
+        states = {report.state for report in self.crew.executor.reports(running).values()}
         if states == {JobState.GONE}:
             return
         self.say(f"job {job.token} of an earlier run goes on; waiting for it")
@@ -166,10 +158,10 @@ class _Work:
 
         def submit() -> tuple[str, ...]:
             nonlocal is_doubtful
-            if is_doubtful and (found := self.executor.find(token, request.tasks)) is not None:
+            if is_doubtful and (found := self.crew.executor.find(token, request.tasks)) is not None:
                 return found
             is_doubtful = True  # of what ends without an answer nobody knows
-            return self.executor.submit(token, path, request)
+            return self.crew.executor.submit(token, path, request)
 
         return self._patiently(submit)
 
@@ -190,7 +182,7 @@ class _Work:
         of = len(self.output.blocks)
         awaited = set(self.output.missing())
         while True:
-            reports = self.executor.reports(running)
+            reports = self.crew.executor.reports(running)
             over = all(report.state is JobState.GONE for report in reports.values())
             awaited = {n for n in awaited if not self.output.has(self.output.blocks[n])}
             self.tell(of - len(awaited), of)
@@ -203,15 +195,11 @@ class _Work:
         """Ask a job's tasks to leave, also where they were submitted and nobody knows them yet."""
         if not running:
             with suppress(NoAnswerError):
-                found = self.executor.find(job.token, len(job.tasks))
-                running = _named(job, found or ())
+                found = self.crew.executor.find(job.token, len(job.tasks))
+                running = named(job, found or ())
         if running:
-            self.executor.stop(running)
+            self.crew.executor.stop(running)
             self.say("asked the jobs to leave; the blocks that are written are kept")
-
-
-def _named(job: JobFile, handles: Sequence[str]) -> dict[TaskName, str]:
-    return {TaskName(token=job.token, index=index): one for index, one in enumerate(handles)}
 
 
 def _write_job(folder: Path, task: SegmentOrder, shares: Sequence[Share], threads: int) -> JobFile:

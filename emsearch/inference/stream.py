@@ -21,6 +21,7 @@ from emsearch.errors import StateError
 from emsearch.inference.ahead import ahead, behind
 from emsearch.inference.box import Box, Shape
 from emsearch.inference.committee import tempered
+from emsearch.inference.crew import HERE, Say, at_work
 from emsearch.inference.ensemble import Ensemble, load_ensemble
 from emsearch.inference.output import TRIES, Output, begin, name_block, sweep
 from emsearch.inference.predict import most_probable
@@ -41,23 +42,25 @@ Made = tuple[int, NDArray[np.uint8], NDArray[np.uint8] | None]
 _HELD_VX = 1 << 26  # of a block with its halo
 
 
-def segment(task: SegmentOrder, progress: Progress) -> None:
+def segment(task: SegmentOrder, progress: Progress, say: Say = lambda _words: None) -> None:
     """Write the labels that an ensemble gives a volume as an OME-Zarr 0.5.
 
-    `progress` is told blocks done and blocks in all. Memory is bounded by a block, whatever the
-    volume's size. Raises NotFoundError and SpecError for input that cannot be used, and StateError
-    that names the block where reading or writing fails; run again, it goes on with that block.
+    `progress` is told blocks done and blocks in all, `say` what a user should know. Memory is
+    bounded by a block, whatever the volume's size. Raises NotFoundError and SpecError for input
+    that cannot be used, StateError where others are at work on the output, and StateError that
+    names the block where reading or writing fails; run again, it goes on with that block.
     """
     output = begin(task)
-    sweep(output.folder)
-    damaged: list[int] = []
-    for _ in range(TRIES):
-        _write_missing(task, output, progress)
-        damaged = output.verify()
-        if not damaged:
-            output.finish()
-            return
-    raise output.spoilt(damaged[0])
+    with at_work(output.folder, HERE, say):
+        sweep(output.folder)
+        damaged: list[int] = []
+        for _ in range(TRIES):
+            _write_missing(task, output, progress)
+            damaged = output.verify()
+            if not damaged:
+                output.finish()
+                return
+        raise output.spoilt(damaged[0])
 
 
 def run_segment(task: SegmentOrder, post: Post) -> Outcome:

@@ -8,8 +8,9 @@ import pytest
 from emsearch.errors import ExecutionError, NoAnswerError, RefusedError, StateError
 from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
 from emsearch.inference import sharing
+from emsearch.inference.crew import Crew, work_folder
 from emsearch.inference.output import Output, begin
-from emsearch.inference.sharing import share, work_folder
+from emsearch.inference.sharing import share
 from emsearch.inference.stream import run_segment
 from emsearch.records.event import AskedToLeaveError, EventKind
 from emsearch.records.files import read_json, write_json
@@ -93,8 +94,12 @@ def _moody(task: SegmentOrder, *moods: str) -> Moody:
 
 def _share(task: SegmentOrder, executor: Moody) -> list[str]:
     said: list[str] = []
-    share(task, executor, ["cpu", "cpu"], lambda _done, _of: None, say=said.append)
+    share(task, _crew(executor), lambda _done, _of: None, said.append)
     return said
+
+
+def _crew(executor: Moody) -> Crew:
+    return Crew(executor=executor, name="moody", devices=["cpu", "cpu"])
 
 
 def test_a_cluster_that_takes_no_more_is_asked_again_and_the_reason_said_once(
@@ -138,7 +143,7 @@ def test_interrupted_while_it_waits_it_calls_the_job_off(task: SegmentOrder) -> 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        share(task, cluster, ["cpu", "cpu"], interrupt)
+        share(task, _crew(cluster), interrupt)
     assert len(cluster.stopped) == 2
 
 
