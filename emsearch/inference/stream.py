@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise, product
-from math import ceil, prod
+from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from emsearch.errors import StateError
 from emsearch.inference.ahead import ahead, behind
-from emsearch.inference.box import Box, Shape
+from emsearch.inference.box import Box, Shape, even_parts
 from emsearch.inference.committee import tempered
 from emsearch.inference.crew import HERE, Say, at_work
 from emsearch.inference.ensemble import Ensemble, load_ensemble
@@ -144,15 +142,18 @@ class _Writer:
         return number
 
     def _hold(self, block: Box) -> Held:
-        """Return a block with its halo, in the source's voxels."""
-        back = self.regrid.inverse()
+        """Return a block with its halo, in the source's voxels; without it where that is large.
+
+        It is so along three axes with wide windows, and where voxels are of a very different size:
+        what is asked for beyond the block is read when it is asked for.
+        """
+        needed = self.regrid.inverse().needs(block)
         reach = self.ensemble.committee.reach_zyx
-        needed = back.needs(block).grown(reach).within(Box.whole(self.regrid.wanted_shape))
-        box = self.regrid.needs(needed)
-        if prod(box.shape_zyx) > _HELD_VX:  # along three axes with wide windows
-            box = self.regrid.needs(back.needs(block))
+        with_halo = needed.grown(reach).within(Box.whole(self.regrid.wanted_shape))
+        boxes = (self.regrid.needs(with_halo), self.regrid.needs(needed))
+        fitting = (box for box in boxes if prod(box.shape_zyx) <= _HELD_VX)
         with _naming(block):
-            return Held(self.source, box)
+            return Held(self.source, next(fitting, block))
 
     def _predict(
         self, block: Box, source: Held, look_up: LookUp
@@ -162,7 +163,7 @@ class _Writer:
         if self.output.probability is not None:
             shape = (self.ensemble.committee.classes, *block.shape_zyx)
             probability_KZYX = np.empty(shape, np.uint8)
-        for part in _parts(block, self._part_zyx()):
+        for part in even_parts(block, self._part_zyx()):
             look_up()
             place = part.slices(block.start_zyx)
             if probability_KZYX is None and self.regrid.step == (1, 1, 1):
@@ -188,10 +189,15 @@ class _Writer:
         return torch.from_numpy(back.apply(there_KZYX.cpu().numpy(), part))
 
     def _part_zyx(self) -> Shape:
-        """Return the largest shape that is predicted at once."""
+        """Return the largest shape that is predicted at once, in the source's voxels.
+
+        It is bounded in those that are predicted, too: a part needs voxels around it there.
+        """
         size = self.ensemble.committee.block_zyx(self.regrid.wanted_shape)
+        if self.regrid.step == (1, 1, 1):
+            return size
         z, y, x = (max(int(n * step), 1) for n, step in zip(size, self.regrid.step, strict=True))
-        return z, y, x
+        return self.regrid.inverse().bounded((z, y, x), 2 * prod(size))
 
 
 @contextmanager
@@ -204,14 +210,3 @@ def _naming(block: Box) -> Iterator[None]:
             f"{name_block(block)} failed: {error}; mend what is wrong and run again: the "
             "blocks that are written are kept"
         ) from error
-
-
-def _parts(block: Box, most_zyx: Shape) -> Iterator[Box]:
-    """Yield parts of about equal shape, none larger than asked for, that cover a block once."""
-    cuts = [
-        np.linspace(start, stop, ceil((stop - start) / most) + 1).astype(int).tolist()
-        for start, stop, most in zip(block.start_zyx, block.stop_zyx, most_zyx, strict=True)
-    ]
-    pairs: list[list[Any]] = [list(pairwise(cut)) for cut in cuts]
-    for (z, end_z), (y, end_y), (x, end_x) in product(*pairs):
-        yield Box(start_zyx=(z, y, x), stop_zyx=(end_z, end_y, end_x))

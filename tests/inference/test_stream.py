@@ -3,6 +3,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import tifffile
 import zarr
 
 from emsearch.errors import NotFoundError, SpecError, StateError
-from emsearch.inference import output, stream
+from emsearch.inference import output, resample, stream
 from emsearch.inference.box import Box
 from emsearch.inference.committee import Committee
 from emsearch.inference.ensemble import load_ensemble
@@ -85,6 +86,46 @@ def test_a_volume_of_other_voxels_is_resampled_and_keeps_its_own_grid(
     group: Any = zarr.open_group(task.out, mode="r")
     (first, *_) = group.attrs["ome"]["multiscales"][0]["datasets"]
     assert first["coordinateTransformations"][0]["scale"] == [40, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "voxel_nm"), [((4, 700, 300), (40, 0.4, 0.4)), ((9, 20, 16), (320, 32, 32))]
+)
+def test_parts_and_reads_are_bounded_where_voxels_differ_much(
+    shape: Any,
+    voxel_nm: Any,
+    task: SegmentOrder,
+    silent: Silent,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads, parts = list[int](), list[int]()
+    read, probability, predict = Source.__getitem__, stream._Writer._probability, Committee.predict
+
+    def note_read(source: Source, box: Any) -> Any:
+        found = read(source, box)
+        reads.append(found.size)
+        return found
+
+    def note_part(writer: Any, part: Box, *others: Any) -> Any:
+        parts.append(prod(part.shape_zyx))
+        return probability(writer, part, *others)
+
+    def note_region(committee: Committee, image: Any, volume_zyx: Any, region: Box) -> Any:
+        parts.append(prod(region.shape_zyx))
+        return predict(committee, image, volume_zyx, region)
+
+    monkeypatch.setattr(Source, "__getitem__", note_read)
+    monkeypatch.setattr(stream._Writer, "_probability", note_part)
+    monkeypatch.setattr(Committee, "predict", note_region)
+    monkeypatch.setattr(stream, "_HELD_VX", 40_000)
+    monkeypatch.setattr(resample, "_READ_VX", 40_000)
+    np.save(tmp_path / "image.npy", picture(shape)[0])
+    task = replace(task, volume=str(tmp_path / "image.npy"), voxel_nm=voxel_nm)
+    segment(task, silent)
+    assert max(parts) <= 2 * 3 * 64 * 64  # twice a part of equal voxels
+    assert max(reads) <= max(40_000, *(prod(one.shape_zyx) for one in begin(task).blocks))
+    assert (_labels(task) < 3).all()
 
 
 def test_the_output_is_ome_zarr_with_several_resolutions(
