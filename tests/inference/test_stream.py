@@ -89,7 +89,7 @@ def test_a_volume_of_other_voxels_is_resampled_and_keeps_its_own_grid(
 
 
 @pytest.mark.parametrize(
-    ("shape", "voxel_nm"), [((4, 700, 300), (40, 0.4, 0.4)), ((9, 20, 16), (320, 32, 32))]
+    ("shape", "voxel_nm"), [((4, 200, 140), (40, 0.4, 0.4)), ((3, 12, 10), (320, 32, 32))]
 )
 def test_parts_and_reads_are_bounded_where_voxels_differ_much(
     shape: Any,
