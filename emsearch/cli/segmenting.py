@@ -106,14 +106,21 @@ def _on_slurm(task: "SegmentOrder", jobs: int, profile: str) -> "Crew":
 
 
 def _on_this_host(task: "SegmentOrder", jobs: int) -> "Crew":
+    from emsearch.execution.gpus import gpus_here
     from emsearch.execution.local import LocalExecutor
     from emsearch.inference.crew import Crew, work_folder
 
-    gpus = sorted(Path("/dev").glob("nvidia[0-9]*")) if task.device == "auto" else []
-    devices = [f"cuda:{turn % len(gpus)}" if gpus else task.device for turn in range(jobs)]
+    devices = _spread(task.device, jobs, len(gpus_here(os.environ)))
     threads = max((os.cpu_count() or 1) // jobs, 1)
     executor = LocalExecutor(work_folder(Path(task.out)) / "jobs", threads)
     return Crew(executor=executor, name="local", devices=devices, threads=threads)
+
+
+def _spread(device: str, jobs: int, gpus: int) -> list[str]:
+    """Return a device for each job: the GPUs in turn, by their place among those to be used."""
+    if device not in {"auto", "cuda"} or not gpus:
+        return [device] * jobs
+    return [f"cuda:{turn % gpus}" for turn in range(jobs)]
 
 
 @contextmanager
