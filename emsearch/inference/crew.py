@@ -7,7 +7,7 @@ that was killed leaves all of it, and whoever comes next finds out what of it st
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from json import JSONDecodeError
 from pathlib import Path
@@ -81,14 +81,21 @@ def at_work(out: Path, name: str, say: Say, profile: str = "") -> Iterator[None]
     if name == HERE or (note is not None and note.executor != name):
         shutil.rmtree(folder, ignore_errors=True)
     ours = _Note(executor=name, profile=profile, host=socket.gethostname(), launcher=process_name())
-    write_json(folder / _NOTE, asdict(ours))
+    try:
+        write_json(folder / _NOTE, asdict(ours))
+    except OSError as error:
+        raise StateError(
+            f"{folder} cannot be written: {error}; mend what is wrong and run again: blocks that "
+            "are written are kept"
+        ) from error
     try:
         yield
     finally:
         if name == HERE:
             shutil.rmtree(folder, ignore_errors=True)
         elif folder.is_dir():  # its jobs and logs stay
-            write_json(folder / _NOTE, asdict(replace(ours, launcher="")))
+            with suppress(OSError):  # a full disk: what it did to the blocks is told
+                write_json(folder / _NOTE, asdict(replace(ours, launcher="")))
 
 
 def named(job: JobFile, handles: Sequence[str]) -> dict[TaskName, str]:

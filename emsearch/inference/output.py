@@ -154,12 +154,13 @@ class Output:
                 return False
             if self.probability is None:
                 return True
-            sum_ZYX = np.zeros(block.shape_zyx, np.int32)
+            sum_ZYX = np.zeros(block.shape_zyx, np.uint16)
             for number in range(self.classes):
                 sum_ZYX += self.probability[number, *block.slices()]
         except (OSError, ValueError, RuntimeError):
             return False
-        return bool(np.abs(sum_ZYX - 255).max() <= self.classes / 2 + 1)
+        rounding = self.classes / 2 + 1
+        return bool(255 - rounding <= sum_ZYX.min() and sum_ZYX.max() <= 255 + rounding)
 
     def _remove(self, block: Box) -> None:
         try:
@@ -250,17 +251,21 @@ def _halved(size: int, step: int) -> int:
 
 
 def _create(card: Card, source: Source, task: SegmentOrder, mark: dict[str, Any]) -> Any:
-    """Make the folder whole or not at all, and return its group."""
+    """Make the folder whole or not at all, and return its group. Raises StateError."""
     out = Path(task.out)
     scratch = out.with_name(f".{out.name}.{uuid4().hex}")
-    out.parent.mkdir(parents=True, exist_ok=True)
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         voxel_nm = task.voxel_nm or source.voxel_nm or card.voxel_nm
         group = create_pyramid(scratch, source.shape, voxel_nm, card.classes)
         if task.probabilities:
             create_probabilities(group, source.shape, voxel_nm, card.classes)
         group.attrs["emsearch"] = mark
         scratch.rename(out)
+    except OSError as error:
+        raise StateError(
+            f"{out} cannot be made: {error}; mend what is wrong, or choose another place"
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return zarr.open_group(out, mode="r+")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,24 @@ def test_a_cluster_that_does_not_answer_may_have_jobs(
     monkeypatch.setenv("PATH", "")
     with pytest.raises(StateError, match=r"can tell: squeue does not answer.* remove .*work$"):
         _segment(task)
+
+
+def test_a_full_disk_is_told_of_and_hides_nothing(
+    task: SegmentOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_up(_path: Path, _values: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def fail() -> None:
+        with at_work(Path(task.out), "local", print):
+            monkeypatch.setattr(crew, "write_json", fill_up)
+            raise StateError("block 7 failed")
+
+    with pytest.raises(StateError, match="block 7"):
+        fail()
+    other = replace(task, out=task.out.replace("out", "other"))
+    with pytest.raises(StateError, match=r"work cannot be written: .*No space left .* run again"):
+        _segment(other)
 
 
 def test_a_note_that_cannot_be_read_is_none(task: SegmentOrder) -> None:

@@ -241,6 +241,12 @@ def test_a_disk_that_is_full_names_the_block(
     assert (_labels(task) != FILL).all()
 
 
+def test_an_output_that_cannot_be_made_is_told_of(task: SegmentOrder, silent: Silent) -> None:
+    (Path(task.out).parent / "file").write_text("")
+    with pytest.raises(StateError, match=r"file/out.zarr cannot be made: .* another place"):
+        segment(replace(task, out=str(Path(task.out).parent / "file" / "out.zarr")), silent)
+
+
 def _as_zarr(folder: Path) -> Path:
     """Write an image of 5 x 3 x 2 chunks and return its path."""
     image, _ = picture((40, 150, 90))
