@@ -90,8 +90,8 @@ class Output:
         """Read every block back and return the numbers of those that are damaged.
 
         They are taken back: they are missing now, and the output is not finished. `look_up` is
-        called block by block; what it raises ends this. Raises StateError that names a damaged
-        block which cannot be removed.
+        called block by block; what it raises ends this. Raises StateError that names a block which
+        the disk does not give: what is on a disk that fails for a while is not damaged.
         """
         damaged = []
         for number, block in enumerate(self.blocks):
@@ -147,7 +147,8 @@ class Output:
     def _is_whole(self, block: Box) -> bool:
         """Return whether a block can be read and is what `write` writes.
 
-        Probabilities in 255ths sum to 255 but for their rounding; a class is read at a time.
+        Probabilities in 255ths sum to 255 but for their rounding; a class is read at a time. Raises
+        StateError.
         """
         try:
             if not self.has(block) or self.levels[0][block.slices()].max() >= self.classes:
@@ -157,8 +158,13 @@ class Output:
             sum_ZYX = np.zeros(block.shape_zyx, np.uint16)
             for number in range(self.classes):
                 sum_ZYX += self.probability[number, *block.slices()]
-        except (OSError, ValueError, RuntimeError):
+        except (ValueError, RuntimeError):
             return False
+        except OSError as error:
+            raise StateError(
+                f"{name_block(block)} of {self.folder} cannot be read: {error}; mend what is wrong "
+                "and run again; if it stays so, remove the files of the block: it is written anew"
+            ) from error
         rounding = self.classes / 2 + 1
         return bool(255 - rounding <= sum_ZYX.min() and sum_ZYX.max() <= 255 + rounding)
 

@@ -339,6 +339,20 @@ def test_a_disk_that_does_not_keep_what_is_written_is_named(
     assert not begin(task).is_finished()
 
 
+def test_nothing_is_removed_while_a_disk_cannot_be_read(task: SegmentOrder, silent: Silent) -> None:
+    segment(task, silent)
+    chunk = Path(task.out) / "0" / "c" / "0" / "1" / "0"
+    before = _tree(task)
+    kept = chunk.rename(chunk.with_name("kept"))
+    chunk.symlink_to("/proc/self/mem")  # there, and reading it is an input/output error
+    message = r"block z, y, x \(0, 128, 0\) .* cannot be read: .*Input/output error"
+    with pytest.raises(StateError, match=message):
+        segment(task, silent)
+    assert begin(task).is_finished()
+    kept.replace(chunk)
+    assert _tree(task) == before
+
+
 def test_lower_resolutions_that_cannot_be_written_are_told_of(
     task: SegmentOrder, silent: Silent, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
