@@ -2,8 +2,8 @@
 
 The work has a folder beside the output, laid out as a study's: orders, jobs, inbox, logs. The jobs
 write blocks; whoever shares them out waits, tells how far it is, and finishes. Interrupted, it asks
-the jobs to leave. Killed, it leaves them at work: run again, it waits for those that it finds, and
-shares out what is missing then.
+the jobs to leave. Killed, it leaves them at work: run again with the same executor, it waits for
+those that it finds, and shares out what is missing then; another executor is told of them.
 """
 
 import shutil
