@@ -13,6 +13,7 @@ import typer
 from emsearch.cli.forms import three
 
 if TYPE_CHECKING:
+    from emsearch.inference.crew import Crew
     from emsearch.records.order import SegmentOrder
 
 __all__ = ["segment"]
@@ -78,30 +79,48 @@ def _here(task: "SegmentOrder") -> None:
     from emsearch.inference.stream import segment as segment_volume
 
     with Blocks() as blocks:
-        segment_volume(task, blocks.tell)
+        segment_volume(task, blocks.tell, blocks.say)
 
 
 def _shared(task: "SegmentOrder", executor: str, jobs: int, profile: str) -> None:
-    from emsearch.execution.executor import Executor
-    from emsearch.execution.local import LocalExecutor
-    from emsearch.inference.sharing import share, work_folder
+    from emsearch.inference.sharing import share
 
-    folder = work_folder(Path(task.out)) / "jobs"
-    if executor == "slurm":
-        from emsearch.execution.slurm import SlurmExecutor
-        from emsearch.records.profile import read_profile
-
-        how = read_profile(profile)
-        threads = int(how.sbatch.get("cpus-per-task", 1))
-        on: Executor = SlurmExecutor(folder, how)
-        devices = [task.device] * jobs
-    else:
-        gpus = sorted(Path("/dev").glob("nvidia[0-9]*")) if task.device == "auto" else []
-        devices = [f"cuda:{turn % len(gpus)}" if gpus else task.device for turn in range(jobs)]
-        threads = max((os.cpu_count() or 1) // jobs, 1)
-        on = LocalExecutor(folder, threads)
+    crew = _on_slurm(task, jobs, profile) if executor == "slurm" else _on_this_host(task, jobs)
     with Blocks() as blocks, _ending_in_order():
-        share(task, on, devices, blocks.tell, threads, blocks.say)
+        share(task, crew, blocks.tell, blocks.say)
+
+
+def _on_slurm(task: "SegmentOrder", jobs: int, profile: str) -> "Crew":
+    from emsearch.execution.slurm import SlurmExecutor
+    from emsearch.inference.crew import SLURM, Crew, work_folder
+    from emsearch.records.profile import profile_path, read_profile
+
+    how = read_profile(profile)
+    return Crew(
+        executor=SlurmExecutor(work_folder(Path(task.out)) / "jobs", how),
+        name=SLURM,
+        devices=[task.device] * jobs,
+        threads=int(how.sbatch.get("cpus-per-task", 1)),
+        profile=str(profile_path(profile)),
+    )
+
+
+def _on_this_host(task: "SegmentOrder", jobs: int) -> "Crew":
+    from emsearch.execution.gpus import gpus_here
+    from emsearch.execution.local import LocalExecutor
+    from emsearch.inference.crew import Crew, work_folder
+
+    devices = _spread(task.device, jobs, len(gpus_here(os.environ)))
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    executor = LocalExecutor(work_folder(Path(task.out)) / "jobs", threads)
+    return Crew(executor=executor, name="local", devices=devices, threads=threads)
+
+
+def _spread(device: str, jobs: int, gpus: int) -> list[str]:
+    """Return a device for each job: the GPUs in turn, by their place among those to be used."""
+    if device not in {"auto", "cuda"} or not gpus:
+        return [device] * jobs
+    return [f"cuda:{turn % gpus}" for turn in range(jobs)]
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def view(
         Path | None, typer.Option(metavar="STATE.json", help="Write a state for neuroglancer.")
     ] = None,
     url: Annotated[
-        str, typer.Option(help="Where the folder that holds the data is served.")
+        str, typer.Option(help="Where the folder that LABELS.zarr lies in is served.")
     ] = "http://localhost:8000",
     png: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write overlays of sections as PNG.")
@@ -83,17 +83,13 @@ def view(
 
     found = open_labels(labels)
     if neuroglancer is not None:
-        from emsearch.ensembles.neuroglancer import is_readable, neuroglancer_state
+        from emsearch.ensembles.neuroglancer import how_to_serve, neuroglancer_state, why_not
         from emsearch.records.files import write_json
 
         write_json(neuroglancer, neuroglancer_state(found, image, url), indent=1)
-        if image is not None and not is_readable(image):
-            typer.echo(f"emsearch: {image} is left out: neuroglancer reads Zarr alone", err=True)
-        typer.echo(
-            f"{neuroglancer}\nServe the folder that holds the data at {url} with CORS allowed, "
-            "such as with: npx http-server --cors -p 8000; then paste the state into "
-            "neuroglancer's JSON editor (the {} button)."
-        )
+        if image is not None and (why := why_not(found, image)):
+            typer.echo(f"emsearch: {why}", err=True)
+        typer.echo(f"{neuroglancer}\n{how_to_serve(found, url)}")
     if png is not None:
         from emsearch.ensembles.overlay import write_sections
 

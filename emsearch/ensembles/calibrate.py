@@ -36,6 +36,15 @@ class Reliability:
         self.sure += np.bincount(bin_N, sure_N, minlength=_BINS)
         self.right += np.bincount(bin_N, right_N, minlength=_BINS)
 
+    def to_dict(self) -> dict[str, list[float]]:
+        """Return it as JSON values, which hold every bit of it."""
+        return {name: getattr(self, name).tolist() for name in ("voxels", "sure", "right")}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, list[float]]) -> "Reliability":
+        """Return what `to_dict` gave."""
+        return cls(**{name: np.array(counts) for name, counts in values.items()})
+
     @property
     def error(self) -> float:
         """The expected calibration error, in 15 bins (Guo et al., ICML 2017); 0 is perfect."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from emsearch.ensembles.scoring import Entry, SplitResult
+from emsearch.ensembles.count import Entry
+from emsearch.ensembles.scoring import SplitResult
 from emsearch.inference.card import CARD, Card, PackedMember
 from emsearch.inference.ensemble import Ensemble, load_ensemble
 from emsearch.records.files import replacing, write_json

@@ -4,6 +4,7 @@ Axes: K class, Z Y X voxels in array order.
 """
 
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
@@ -15,13 +16,14 @@ import numpy as np
 import torch
 
 from emsearch.ensembles.calibrate import fit_temperature
+from emsearch.ensembles.count import Count, Entry
+from emsearch.ensembles.keeping import Kept
 from emsearch.ensembles.package import card_of, pack
 from emsearch.ensembles.poll import Asked, draw_sample, largest_sample, poll
 from emsearch.ensembles.pool import Pool
-from emsearch.ensembles.scoring import Entry, SplitResult, score_split
+from emsearch.ensembles.scoring import SplitResult, count_split, result_of
 from emsearch.ensembles.select import Choice, best_single, select
 from emsearch.ensembles.showing import draw_overlays
-from emsearch.ensembles.worst import Worst
 from emsearch.errors import SpecError
 from emsearch.inference.device import pick_device, reproducible
 from emsearch.inference.ensemble import load_network
@@ -67,7 +69,8 @@ def _selected(
 ) -> tuple[list[Entry], Results, dict[str, Any]]:
     """Return who was scored, what each came to, and both as facts.
 
-    Raises AskedToLeaveError: the answers of trials that were asked by then are kept.
+    Raises AskedToLeaveError: answers of trials that were asked by then are kept, and counts of
+    blocks that were scored.
     """
     members = {member.trial: member for member in (*task.pool, *task.baselines)}
     with reproducible(device):
@@ -77,15 +80,18 @@ def _selected(
         del pool
         wanted = sorted({trial for entry in entries for trial in entry.ballot.weights})
         predictors = {trial: _load(members[trial], task, post.study, device) for trial in wanted}
-        results, worst = {}, Worst()
+        results = {}
         for split in (Split.VALIDATION, Split.TEST):
             if _has(task.dataset, split):
                 parts = parts_of(task.dataset, post.study, split)
-                worst = Worst()  # of the last split, which is shown
-                looks = (worst.look, lambda *_seen: leave_if_asked(post))
-                results[split] = score_split(parts, split, entries, predictors, looks)
+                digest = _digest(task, post.study, split, entries, predictors)
+                kept = Kept(post=post, split=split, parts=parts, digest=digest)
+                count = kept.find() or Count.begin(entries)
+                count_split(parts, entries, predictors, count, kept.look_up)
+                kept.keep(count)
+                results[split] = result_of(count, split)
         paths = draw_overlays(
-            parts, worst, entries, predictors, (post.folder, task.dataset.classes)
+            parts, count.worst, entries, predictors, (post.folder, task.dataset.classes)
         )
         overlays = [path.relative_to(post.study).as_posix() for path in paths]
     told = [_tell(entry, results) for entry in entries]
@@ -102,7 +108,7 @@ def _poll(task: EnsembleOrder, post: Post, device: torch.device) -> Pool:
     asked = [
         Asked(
             name=f"{member.trial:06d}",
-            digest=sha256((post.study / member.weights).read_bytes()).hexdigest(),
+            digest=_digest_of_weights(post.study, member),
             load=partial(_load, member, task, post.study, device),
         )
         for member in task.pool
@@ -165,6 +171,27 @@ def _entries(
             Entry(name="baseline ensemble", kind="baseline_ensemble", method="mean", ballot=alike)
         )
     return entries
+
+
+def _digest(
+    task: EnsembleOrder,
+    study: Path,
+    split: Split,
+    entries: Sequence[Entry],
+    predictors: Mapping[int, Predictor],
+) -> str:
+    """Return a digest of all that the counts of a split rest on."""
+    members = [one for one in (*task.pool, *task.baselines) if one.trial in predictors]
+    weights = {member.trial: _digest_of_weights(study, member) for member in members}
+    tilings = {trial: (one.tiling, one.device.type) for trial, one in sorted(predictors.items())}
+    asked = [(one.name, one.ballot, one.temperature) for one in entries]
+    volumes = [(volume, volume.slices(split)) for volume in task.dataset.volumes]
+    said = f"{sorted(weights.items())} {tilings} {asked} {volumes} {task.dataset.classes}"
+    return sha256(said.encode()).hexdigest()
+
+
+def _digest_of_weights(study: Path, member: Member) -> str:
+    return sha256((study / member.weights).read_bytes()).hexdigest()
 
 
 def _load(member: Member, task: EnsembleOrder, study: Path, device: torch.device) -> Predictor:

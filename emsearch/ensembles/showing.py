@@ -6,8 +6,8 @@ Axes: Y X pixels in array order.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from emsearch.ensembles.count import Entry
 from emsearch.ensembles.overlay import write_overlay
-from emsearch.ensembles.scoring import Entry
 from emsearch.ensembles.worst import Worst
 from emsearch.inference.box import Box
 from emsearch.inference.part import Part

@@ -3,7 +3,9 @@
 Axes: Z Y X voxels in array order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,23 @@ class Worst:
             start_zyx = (z + depth, y + rows.start, x + columns.start)
             stop_zyx = (z + depth + 1, y + rows.stop, x + columns.stop)
             self.where = volume, Box(start_zyx=start_zyx, stop_zyx=stop_zyx)
+
+    def to_dict(self, volumes: Sequence[Part]) -> dict[str, Any]:
+        """Return it as JSON values; a volume by its place among `volumes`."""
+        if self.where is None:
+            return {"part": self.part, "where": None}
+        volume, box = self.where
+        number = next(place for place, one in enumerate(volumes) if one is volume)
+        return {"part": self.part, "where": [number, list(box.start_zyx), list(box.stop_zyx)]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], volumes: Sequence[Part]) -> "Worst":
+        """Return what `to_dict` gave."""
+        if values["where"] is None:
+            return cls(part=values["part"])
+        number, (z, y, x), (end_z, end_y, end_x) = values["where"]
+        box = Box(start_zyx=(z, y, x), stop_zyx=(end_z, end_y, end_x))
+        return cls(part=values["part"], where=(volumes[number], box))
 
 
 def worst_place(

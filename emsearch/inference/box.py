@@ -5,7 +5,9 @@ Axes: Z Y X voxels in array order.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
+from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from emsearch.errors import SpecError
 from emsearch.volumes.dataset import Region
 
-__all__ = ["Box", "Reader", "Shape", "split_box"]
+__all__ = ["Box", "Reader", "Shape", "even_parts", "split_box"]
 
 Shape = tuple[int, int, int]
 """Voxels along z, y, x."""
@@ -98,3 +100,14 @@ def split_box(box: Box, size_zyx: Shape) -> Iterator[Box]:
             stop_zyx=(cuts[0][z + 1], cuts[1][y + 1], cuts[2][x + 1]),
         )
         yield cell.within(box)
+
+
+def even_parts(box: Box, most_zyx: Shape) -> Iterator[Box]:
+    """Yield boxes of about equal shape, none larger than `most_zyx`, that cover `box` once."""
+    cuts = [
+        np.linspace(start, stop, ceil((stop - start) / most) + 1).astype(int).tolist()
+        for start, stop, most in zip(box.start_zyx, box.stop_zyx, most_zyx, strict=True)
+    ]
+    pairs: list[list[Any]] = [list(pairwise(cut)) for cut in cuts]
+    for (z, end_z), (y, end_y), (x, end_x) in product(*pairs):
+        yield Box(start_zyx=(z, y, x), stop_zyx=(end_z, end_y, end_x))

@@ -58,9 +58,11 @@ def find_instances(
     """Write the objects of each class to `out`, an OME-Zarr with a group a class; return how many.
 
     Objects are numbered from 1 in array order of their first voxels, as blocks go. Raises
-    NotFoundError and SpecError for labels or classes that there are not, or where `out` exists.
+    NotFoundError and SpecError for labels or classes that there are not, or where `out` exists, and
+    StateError for labels that are not finished.
     """
     found = open_labels(labels)
+    found.require_finished()
     if out.exists():
         raise SpecError(f"{out} exists; choose another name, or remove it")
     numbers = [found.number_of(name) for name in wish.classes]

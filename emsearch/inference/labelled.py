@@ -13,7 +13,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.errors import NodeNotFoundError
 
-from emsearch.errors import NotFoundError, SpecError
+from emsearch.errors import NotFoundError, SpecError, StateError
 from emsearch.inference.box import Box, Shape, split_box
 
 __all__ = ["ClassVolume", "Labelled", "measure", "open_labels"]
@@ -42,6 +42,14 @@ class Labelled:
     def read(self, box: Box) -> NDArray[Any]:
         """Return the labels_ZYX of a box."""
         return np.asarray(self.array[box.slices()])
+
+    def require_finished(self) -> None:
+        """Raise StateError where `segment` has not finished them; others' labels always are."""
+        if "emsearch" in self.group.attrs and not self.group.attrs["emsearch"].get("complete"):
+            raise StateError(
+                f"{self.folder} is not finished: blocks of it are missing or not verified; run "
+                "segment again as before, it goes on"
+            )
 
     def number_of(self, name: str) -> int:
         """Return the label value of a class. Raises SpecError where there is none of that name."""
@@ -90,9 +98,11 @@ def open_labels(folder: Path) -> Labelled:
 def measure(labels: Path, instances: Path | None = None) -> list[ClassVolume]:
     """Return what each class takes of a segmentation, with the objects that were found in it.
 
-    Volume fractions are the group's own read-out. Raises NotFoundError and SpecError.
+    Volume fractions are the group's own read-out. Raises NotFoundError, SpecError, and StateError
+    where the segmentation is not finished.
     """
     found = open_labels(labels)
+    found.require_finished()
     voxels_K = np.zeros(256, np.int64)
     for block in _blocks(found.shape):
         voxels_K += np.bincount(found.read(block).reshape(-1), minlength=256)

@@ -8,7 +8,7 @@ Axes: K class, Z Y X voxels in array order.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise, product
@@ -23,12 +23,15 @@ from numpy.typing import NDArray
 from emsearch.errors import SpecError, StateError
 from emsearch.inference.box import Box, Shape, split_box
 from emsearch.inference.card import CARD, Card, read_card
-from emsearch.inference.pyramid import CHUNK, FILL, create_probabilities, create_pyramid, shrink
+from emsearch.inference.pyramid import CHUNK, create_probabilities, create_pyramid, shrink
 from emsearch.inference.resample import step_between
 from emsearch.inference.source import Source, open_source
 from emsearch.records.order import SegmentOrder
 
-__all__ = ["Output", "begin", "name_block", "notes_on"]
+__all__ = ["TRIES", "Output", "begin", "name_block", "notes_on"]
+
+TRIES = 2
+"""How often blocks are written that turn out to be damaged when they are verified."""
 
 WRITTEN: Shape = (16, 1024, 1024)
 """Voxels that are written at once; prediction goes on in smaller blocks inside."""
@@ -49,6 +52,7 @@ class Output:
     """Zarr arrays of labels_ZYX, each of about half the resolution of the one before."""
     probability: Any
     """Zarr array of probability_KZYX in 255ths, None where it was not asked for."""
+    classes: int
     blocks: tuple[Box, ...]
     """What is written at once, multiples of the chunks, in order."""
 
@@ -58,20 +62,21 @@ class Output:
 
     def has(self, block: Box) -> bool:
         """Return whether every chunk of a block is there."""
+        return all(path.is_file() for path in self._chunks(block))
+
+    def _chunks(self, block: Box) -> Iterator[Path]:
+        """Yield the files of a block."""
         sizes = self.levels[0].chunks
         places = [
             range(start // size, -(-stop // size))
             for start, stop, size in zip(block.start_zyx, block.stop_zyx, sizes, strict=True)
         ]
-        folder = self.folder / "0" / "c"
-        names = [Path(str(z)) / str(y) / str(x) for z, y, x in product(*places)]
-        if not all((folder / name).is_file() for name in names):
-            return False
-        if self.probability is None:
-            return True
-        folder = self.folder / "probabilities" / "0" / "c"
-        classes = range(self.probability.shape[0])
-        return all((folder / str(k) / name).is_file() for k in classes for name in names)
+        folders = [self.folder / "0" / "c"]
+        if self.probability is not None:
+            by_class = self.folder / "probabilities" / "0" / "c"
+            folders += [by_class / str(number) for number in range(self.classes)]
+        for folder, (z, y, x) in product(folders, product(*places)):
+            yield folder / str(z) / str(y) / str(x)
 
     def write(
         self, block: Box, labels_ZYX: NDArray[np.uint8], probability_KZYX: NDArray[np.uint8] | None
@@ -81,22 +86,50 @@ class Output:
             self.probability[:, *block.slices()] = probability_KZYX
         self.levels[0][block.slices()] = labels_ZYX
 
-    def finish(self) -> None:
-        """Verify that no voxel was left out and make the lower resolutions.
+    def verify(self, look_up: Callable[[], None] = lambda: None) -> list[int]:
+        """Read every block back and return the numbers of those that are damaged.
 
-        Raises StateError that names a block which cannot be read or has voxels without a label.
+        They are taken back: they are missing now, and the output is not finished. `look_up` is
+        called block by block; what it raises ends this. Raises StateError that names a block which
+        the disk does not give: what is on a disk that fails for a while is not damaged.
         """
-        for number in self.missing():
-            self._refuse(self.blocks[number])
-        first, *lower = self.levels
-        if lower:
-            shrink(first, lower[0], read=self._verified)
-        else:
-            for block in self.blocks:
-                self._verified(block)
-        for finer, coarser in pairwise(lower):
-            shrink(finer, coarser)
+        damaged = []
+        for number, block in enumerate(self.blocks):
+            look_up()
+            if not self._is_whole(block):
+                damaged.append(number)
+        if damaged:
+            self.begin_anew()
+        for number in damaged:
+            self._remove(self.blocks[number])
+        return damaged
+
+    def finish(self) -> None:
+        """Make the lower resolutions of an output that is verified, and say that it is whole.
+
+        Raises StateError that names a block which is missing, or where they cannot be written.
+        """
+        if missing := self.missing():
+            raise StateError(
+                f"{name_block(self.blocks[missing[0]])} of {self.folder} is not written; segment "
+                "again: it goes on"
+            )
+        try:
+            for finer, coarser in pairwise(self.levels):
+                shrink(finer, coarser)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise StateError(
+                f"the lower resolutions of {self.folder} cannot be made: {error}; mend what is "
+                "wrong and run again: the blocks are kept"
+            ) from error
         self._note(complete=True)
+
+    def spoilt(self, number: int) -> StateError:
+        """Return what to raise where a block is damaged although it was written anew."""
+        return StateError(
+            f"{name_block(self.blocks[number])} of {self.folder} cannot be read back as it was "
+            "written, twice in a row; look after the disk and run again: it goes on"
+        )
 
     def is_finished(self) -> bool:
         """Return whether it is said on disk to be whole."""
@@ -111,46 +144,50 @@ class Output:
     def _note(self, *, complete: bool) -> None:
         self.group.attrs["emsearch"] = {**self.group.attrs["emsearch"], "complete": complete}
 
-    def _verified(self, box: Box) -> NDArray[np.uint8]:
-        """Return the labels_ZYX of a box. Raises StateError that names the block at fault."""
-        try:
-            labels_ZYX: NDArray[np.uint8] = self.levels[0][box.slices()]
-            is_whole = labels_ZYX.max() != FILL
-        except (OSError, ValueError, RuntimeError):
-            is_whole = False
-        if not is_whole:
-            for block in self.blocks:
-                if block.meets(box):
-                    self._require(block)
-            labels_ZYX = self.levels[0][box.slices()]  # it can be read after all
-        return labels_ZYX
+    def _is_whole(self, block: Box) -> bool:
+        """Return whether a block can be read and is what `write` writes.
 
-    def _require(self, block: Box) -> None:
+        Probabilities in 255ths sum to 255 but for their rounding; a class is read at a time. Raises
+        StateError.
+        """
         try:
-            left_out = bool((self.levels[0][block.slices()] == FILL).any())
-        except (OSError, ValueError, RuntimeError) as error:
+            if not self.has(block) or self.levels[0][block.slices()].max() >= self.classes:
+                return False
+            if self.probability is None:
+                return True
+            sum_ZYX = np.zeros(block.shape_zyx, np.uint16)
+            for number in range(self.classes):
+                sum_ZYX += self.probability[number, *block.slices()]
+        except (ValueError, RuntimeError):
+            return False
+        except OSError as error:
             raise StateError(
-                f"{name_block(block)} of {self.folder} cannot be read back: {error}; remove "
-                f"its chunks in {self.folder / '0' / 'c'} and run again"
+                f"{name_block(block)} of {self.folder} cannot be read: {error}; mend what is wrong "
+                "and run again; if it stays so, remove the files of the block: it is written anew"
             ) from error
-        if left_out:
-            self._refuse(block)
+        rounding = self.classes / 2 + 1
+        return bool(255 - rounding <= sum_ZYX.min() and sum_ZYX.max() <= 255 + rounding)
 
-    def _refuse(self, block: Box) -> None:
-        raise StateError(
-            f"{name_block(block)} of {self.folder} has voxels without a label; remove the "
-            "folder and segment again"
-        )
+    def _remove(self, block: Box) -> None:
+        try:
+            for path in self._chunks(block):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StateError(
+                f"{name_block(block)} of {self.folder} is damaged and cannot be removed: {error}; "
+                "remove the folder and segment again"
+            ) from error
 
 
 def begin(task: SegmentOrder) -> Output:
     """Return the output of a task, made or gone on with.
 
-    Raises NotFoundError and SpecError for input that cannot be used, and SpecError where the output
-    is of another volume, ensemble or manner.
+    Raises NotFoundError and SpecError for input that cannot be used, SpecError where the output is
+    of another volume, ensemble or manner, and StateError where too little of the volume can be read
+    to tell it from others.
     """
     card = read_card(Path(task.ensemble))
-    source = open_source(Path(task.volume))
+    source = open_source(Path(task.volume), allow_missing=task.allow_missing)
     folder = Path(task.out)
     mark = _mark(task, source)
     if folder.exists() and any(folder.iterdir()):
@@ -163,6 +200,7 @@ def begin(task: SegmentOrder) -> Output:
         group=group,
         levels=levels,
         probability=group["probabilities/0"] if task.probabilities else None,
+        classes=len(card.classes),
         blocks=tuple(split_box(Box.whole(source.shape), _written(card, source.shape, task))),
     )
 
@@ -219,17 +257,21 @@ def _halved(size: int, step: int) -> int:
 
 
 def _create(card: Card, source: Source, task: SegmentOrder, mark: dict[str, Any]) -> Any:
-    """Make the folder whole or not at all, and return its group."""
+    """Make the folder whole or not at all, and return its group. Raises StateError."""
     out = Path(task.out)
     scratch = out.with_name(f".{out.name}.{uuid4().hex}")
-    out.parent.mkdir(parents=True, exist_ok=True)
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         voxel_nm = task.voxel_nm or source.voxel_nm or card.voxel_nm
         group = create_pyramid(scratch, source.shape, voxel_nm, card.classes)
         if task.probabilities:
             create_probabilities(group, source.shape, voxel_nm, card.classes)
         group.attrs["emsearch"] = mark
         scratch.rename(out)
+    except OSError as error:
+        raise StateError(
+            f"{out} cannot be made: {error}; mend what is wrong, or choose another place"
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return zarr.open_group(out, mode="r+")
@@ -249,7 +291,7 @@ def _reopen(out: Path, mark: dict[str, Any]) -> Any:
         differing = ", ".join(key for key in mark if found.get(key) != mark[key])
         raise SpecError(
             f"{out} holds a segmentation of another volume or by another ensemble, or in another "
-            f"manner (differing: {differing}); choose another name"
+            f"manner (differing: {differing}); choose another name, or remove it to begin anew"
         )
     return group
 
@@ -259,6 +301,7 @@ def _mark(task: SegmentOrder, source: Source) -> dict[str, Any]:
     return {
         "ensemble": sha256((Path(task.ensemble) / CARD).read_bytes()).hexdigest(),
         "shape_zyx": list(source.shape),
+        "image": source.digest(),
         "voxel_nm": list(task.voxel_nm or source.voxel_nm or ()),
         "probabilities": task.probabilities,
         "flips": task.flips,

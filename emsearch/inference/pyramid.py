@@ -3,7 +3,7 @@
 Axes: Z Y X voxels in array order.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +83,8 @@ def create_probabilities(
     inner.attrs["ome"] = {"version": "0.5", **content, "omero": {"channels": channels}}
 
 
-def shrink(finer: Any, coarser: Any, read: Callable[[Box], Any] | None = None) -> None:
-    """Fill the coarser array with every second voxel of the finer one, along halved axes.
-
-    `read` gives the voxels of a box of the finer one; what it raises ends the work.
-    """
+def shrink(finer: Any, coarser: Any) -> None:
+    """Fill the coarser array with every second voxel of the finer one, along halved axes."""
     steps = [-(-n // m) for n, m in zip(finer.shape, coarser.shape, strict=True)]
     for box in split_box(Box.whole(coarser.shape), (CHUNK[0], 4 * CHUNK[1], 4 * CHUNK[2])):
         start_zyx = _zyx(map(int.__mul__, box.start_zyx, steps))
@@ -96,7 +93,7 @@ def shrink(finer: Any, coarser: Any, read: Callable[[Box], Any] | None = None) -
             for stop, step, length in zip(box.stop_zyx, steps, finer.shape, strict=True)
         )
         seen = Box(start_zyx=start_zyx, stop_zyx=stop_zyx)
-        values = finer[seen.slices()] if read is None else read(seen)
+        values = finer[seen.slices()]
         coarser[box.slices()] = values[tuple(slice(None, None, step) for step in steps)]
 
 

@@ -8,16 +8,18 @@ Axes: K class, Z Y X voxels in array order.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from emsearch.inference.box import Box, Shape
+from emsearch.inference.box import Box, Shape, even_parts
 
 __all__ = ["Regrid", "Resampled", "step_between"]
 
+_READ_VX = 1 << 22
 _ALIKE = 0.01  # relative difference of voxel sizes that is no difference
 
 
@@ -55,17 +57,43 @@ class Regrid:
         The last three axes of `values` are Z Y X.
         """
         result = values.astype(np.float32, copy=False)
-        for axis in range(3):
+        for axis in np.argsort(self.step)[::-1]:  # those that get shorter first: it takes less room
             if self.step[axis] != 1:
                 result = _along(self._line(box, axis)[1], result, result.ndim - 3 + axis)
         return result
+
+    def bounded(self, shape_zyx: Shape, most_vx: int) -> Shape:
+        """Return a shape that is wanted, cut until it and what it needs are of so many voxels.
+
+        A single voxel may need more than that.
+        """
+        shape = list(shape_zyx)
+        while True:
+            needed = [self._needed(length, axis) for axis, length in enumerate(shape)]
+            grid = max(shape, needed, key=prod)
+            axes = [axis for axis in range(3) if shape[axis] > 1]
+            if prod(grid) <= most_vx or not axes:
+                z, y, x = shape
+                return z, y, x
+            longest = max(axes, key=grid.__getitem__)
+            shape[longest] = ceil(shape[longest] / 2)
+
+    def _needed(self, length: int, axis: int) -> int:
+        """Return how many voxels so many along an axis need, at most."""
+        step = self.step[axis]
+        if step == 1:
+            return length
+        return min(ceil((length - 1) * step + 2 * max(step, 1)) + 1, self.shape[axis])
 
     def _line(self, box: Box, axis: int) -> tuple[tuple[int, int], csr_array]:
         return _line((box.start_zyx[axis], box.stop_zyx[axis]), self.step[axis], self.shape[axis])
 
 
 class Resampled:
-    """A volume in the wanted grid: looks like an array to whoever slices it along z, y, x."""
+    """A volume in the wanted grid: looks like an array to whoever slices it along z, y, x.
+
+    No more than a few million voxels are read at once, however many there are to a wanted one.
+    """
 
     def __init__(self, source: Any, regrid: Regrid) -> None:
         self.shape = regrid.wanted_shape
@@ -77,7 +105,11 @@ class Resampled:
             *((part.start, part.stop) for part in slices), strict=True
         )
         box = Box(start_zyx=(z, y, x), stop_zyx=(end_z, end_y, end_x))
-        return self._regrid.apply(self._source[self._regrid.needs(box).slices()], box)
+        values_ZYX = np.empty(box.shape_zyx, np.float32)
+        for part in even_parts(box, self._regrid.bounded(box.shape_zyx, _READ_VX)):
+            read = self._source[self._regrid.needs(part).slices()]
+            values_ZYX[part.slices(box.start_zyx)] = self._regrid.apply(read, part)
+        return values_ZYX
 
 
 def step_between(

@@ -5,6 +5,7 @@ Axes: K class, Z Y X voxels in array order.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -76,13 +77,18 @@ class Verdict:
 
 
 def judge_blocks(
-    parts: Sequence[Part], predictors: Mapping[int, Predictor], ballots: Mapping[str, Ballot]
+    parts: Sequence[Part],
+    predictors: Mapping[int, Predictor],
+    ballots: Mapping[str, Ballot],
+    first: int = 0,
 ) -> Iterator[tuple[Part, Box, NDArray[np.int16], Verdict]]:
     """Yield the blocks of a split with their truth_ZYX and what each committee says of them.
 
-    Each network predicts a block once, for all committees that it belongs to.
+    Each network predicts a block once, for all committees that it belongs to. Those before the
+    `first` are left out.
     """
-    for part, block in blocks_of(parts, [predictor.tiling for predictor in predictors.values()]):
+    blocks = blocks_of(parts, [predictor.tiling for predictor in predictors.values()])
+    for part, block in islice(blocks, first, None):
         yield part, block, part.truth(block), judge(part, block, predictors, ballots)
 
 

@@ -2,8 +2,8 @@
 
 The work has a folder beside the output, laid out as a study's: orders, jobs, inbox, logs. The jobs
 write blocks; whoever shares them out waits, tells how far it is, and finishes. Interrupted, it asks
-the jobs to leave. Killed, it leaves them at work: run again, it waits for those that it finds, and
-shares out what is missing then.
+the jobs to leave. Killed, it leaves them at work: run again with the same executor, it waits for
+those that it finds, and shares out what is missing then; another executor is told of them.
 """
 
 import shutil
@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from emsearch.errors import NoAnswerError, RefusedError, StateError
-from emsearch.execution.executor import Executor, JobState, Request
-from emsearch.inference.output import Output, begin, sweep
+from emsearch.execution.executor import JobState, Request
+from emsearch.inference.crew import Crew, Say, at_work, named, work_folder
+from emsearch.inference.output import TRIES, Output, begin, name_block, sweep
 from emsearch.records.event import EventKind
 from emsearch.records.files import read_json, write_json
 from emsearch.records.job import Entry, JobFile, TaskName
@@ -25,10 +26,9 @@ from emsearch.records.order import Order, SegmentOrder
 from emsearch.records.trial import Cause
 from emsearch.records.version import code_version
 
-__all__ = ["share", "work_folder"]
+__all__ = ["share"]
 
 Progress = Callable[[int, int], None]
-Say = Callable[[str], None]
 Answer = TypeVar("Answer")
 Share = tuple[str, Sequence[int] | None]
 """A device, and the blocks to write there; None: to verify what is written, and to finish it."""
@@ -37,47 +37,16 @@ _POLL_S = 1.0
 _AGAIN_S = 60.0  # until a cluster that refused a job is asked again
 
 
-def work_folder(out: Path) -> Path:
-    """Return where orders, jobs and logs of a shared segmentation are."""
-    return out.with_name(f".{out.name}.work")
-
-
-def share(
-    task: SegmentOrder,
-    executor: Executor,
-    devices: Sequence[str],
-    tell: Progress,
-    threads: int = 1,
-    say: Say = lambda _words: None,
-) -> None:
-    """Segment a volume with a job of `len(devices)` tasks, each on a device such as "cpu".
+def share(task: SegmentOrder, crew: Crew, tell: Progress, say: Say = lambda _words: None) -> None:
+    """Segment a volume with a job that has a task for each of the crew's devices.
 
     `tell` is told blocks done and blocks in all, `say` what a user should know meanwhile: a cluster
-    that takes no job now is asked again. The executor's jobs lie in `work_folder`. Raises as
-    `segment` does, and StateError that names what the jobs could not do.
+    that takes no job now is asked again. Raises as `segment` does, and StateError that names what
+    the jobs could not do.
     """
     output = begin(task)
-    folder = work_folder(output.folder)
-    work = _Work(output=output, executor=executor, tell=tell, say=say)
-    for job_file in sorted(folder.glob("jobs/*/job.json")):
-        work.wait_for_old(JobFile.read(job_file))
-    sweep(output.folder)
-    missing = output.missing()
-    tell(len(output.blocks) - len(missing), len(output.blocks))
-    if missing:
-        output.begin_anew()
-    while missing:
-        shares = [(device, missing[turn :: len(devices)]) for turn, device in enumerate(devices)]
-        reports = work.carry_out(task, [share for share in shares if share[1]], threads)
-        left = output.missing()
-        if left and (work.faults() or len(left) == len(missing)):
-            raise StateError(work.failure(f"{len(left)} blocks are not written", reports))
-        missing = left  # of a job that was killed: another goes on
-    if not output.is_finished():
-        reports = work.carry_out(task, [("cpu", None)], threads)  # no login node is to read it all
-        if not output.is_finished():
-            raise StateError(work.failure("what is written is not verified", reports))
-    shutil.rmtree(folder, ignore_errors=True)
+    with at_work(output.folder, crew.name, say, crew.profile):
+        _Work(output=output, crew=crew, tell=tell, say=say).do(task)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +54,7 @@ class _Work:
     """An output and those who write its blocks."""
 
     output: Output
-    executor: Executor
+    crew: Crew
     tell: Progress
     say: Say
 
@@ -94,16 +63,53 @@ class _Work:
         """Where orders, jobs and logs are."""
         return work_folder(self.output.folder)
 
-    def carry_out(self, task: SegmentOrder, shares: Sequence[Share], threads: int) -> list[str]:
+    def do(self, task: SegmentOrder) -> None:
+        """Wait for jobs of an earlier run, have the rest written, and verified."""
+        for job_file in sorted(self.folder.glob("jobs/*/job.json")):
+            self.wait_for_old(JobFile.read(job_file))
+        sweep(self.output.folder)
+        for _ in range(TRIES):
+            self.write_missing(task)
+            reports = self.carry_out(task, [("cpu", None)])  # no login node is to read it all
+            if self.is_verified():
+                shutil.rmtree(self.folder, ignore_errors=True)
+                return
+            damaged = self.output.missing()
+            if not damaged:
+                raise StateError(self.failure("what is written is not verified", reports))
+            first = name_block(self.output.blocks[damaged[0]])
+            self.say(f"damaged blocks: {len(damaged)}; first {first}")
+        raise self.output.spoilt(damaged[0])
+
+    def write_missing(self, task: SegmentOrder) -> None:
+        """Have the missing blocks written, job after job while some are left.
+
+        Raises StateError where a job wrote none, or a task failed.
+        """
+        missing = self.output.missing()
+        self.tell(len(self.output.blocks) - len(missing), len(self.output.blocks))
+        if missing:
+            self.output.begin_anew()
+        while missing:
+            devices = self.crew.devices[: len(missing)]
+            shares = [(one, missing[turn :: len(devices)]) for turn, one in enumerate(devices)]
+            reports = self.carry_out(task, shares)
+            left = self.output.missing()
+            if left and (self.faults() or len(left) == len(missing)):
+                raise StateError(self.failure(f"{len(left)} blocks are not written", reports))
+            missing = left  # of a job that was killed: another goes on
+
+    def carry_out(self, task: SegmentOrder, shares: Sequence[Share]) -> list[str]:
         """Submit a job with a task for each share and wait for its end; return how they ended."""
-        shutil.rmtree(self.folder, ignore_errors=True)  # of a job before
-        job = _write_job(self.folder, task, shares, threads)
+        for old in ("orders", "jobs", "inbox", "tasks"):  # of a job before
+            shutil.rmtree(self.folder / old, ignore_errors=True)
+        job = _write_job(self.folder, task, shares, self.crew.threads)
         needs_gpu = any(device != "cpu" for device, _ in shares)
         running: dict[TaskName, str] = {}
         try:
             path = self.folder / "jobs" / job.token / "job.json"
             request = Request(tasks=len(shares), needs_gpu=needs_gpu)
-            running = _named(job, self._submit(job.token, path, request))
+            running = named(job, self._submit(job.token, path, request))
             return self._wait(running)
         except BaseException:
             self._stop(job, running)
@@ -111,11 +117,11 @@ class _Work:
 
     def wait_for_old(self, job: JobFile) -> None:
         """Wait for a job whose launcher was killed, where any of it goes on."""
-        handles = self._patiently(partial(self.executor.find, job.token, len(job.tasks)))
+        handles = self._patiently(partial(self.crew.executor.find, job.token, len(job.tasks)))
         if handles is None:
             return
-        running = _named(job, handles)
-        states = {report.state for report in self.executor.reports(running).values()}
+        running = named(job, handles)
+        states = {report.state for report in self.crew.executor.reports(running).values()}
         if states == {JobState.GONE}:
             return
         self.say(f"job {job.token} of an earlier run goes on; waiting for it")
@@ -127,10 +133,12 @@ class _Work:
 
     def faults(self) -> list[str]:
         """Return the last line of what each task that failed said."""
-        said = [read_json(path) for path in sorted((self.folder / "inbox").glob("*.json"))]
-        ended = [event["facts"] for event in said if event["kind"] == EventKind.ENDED]
-        failed = [facts for facts in ended if facts["cause"] not in _BLAMELESS]
+        failed = [facts for facts in self._ended() if facts["cause"] not in _BLAMELESS]
         return [str(one.get("detail", one["cause"])).strip().splitlines()[-1] for one in failed]
+
+    def is_verified(self) -> bool:
+        """Return whether a task of the last job read all of the output and found it whole."""
+        return any(facts.get("verified") for facts in self._ended())
 
     def failure(self, what: str, reports: Sequence[str]) -> str:
         """Return what to say of a job that did not do what it should."""
@@ -138,16 +146,21 @@ class _Work:
         why = said[0].partition("StateError: ")[2] or said[0] if said else "nothing was said"
         return f"{self.output.folder}: {what}: {why}; logs are in {self.folder}; run again to go on"
 
+    def _ended(self) -> list[dict[str, Any]]:
+        """Return what each task of the last job said at its end."""
+        said = [read_json(path) for path in sorted((self.folder / "inbox").glob("*.json"))]
+        return [event["facts"] for event in said if event["kind"] == EventKind.ENDED]
+
     def _submit(self, token: str, path: Path, request: Request) -> tuple[str, ...]:
         """Submit a job, as often as it takes; return its tasks' handles."""
         is_doubtful = False
 
         def submit() -> tuple[str, ...]:
             nonlocal is_doubtful
-            if is_doubtful and (found := self.executor.find(token, request.tasks)) is not None:
+            if is_doubtful and (found := self.crew.executor.find(token, request.tasks)) is not None:
                 return found
             is_doubtful = True  # of what ends without an answer nobody knows
-            return self.executor.submit(token, path, request)
+            return self.crew.executor.submit(token, path, request)
 
         return self._patiently(submit)
 
@@ -168,7 +181,7 @@ class _Work:
         of = len(self.output.blocks)
         awaited = set(self.output.missing())
         while True:
-            reports = self.executor.reports(running)
+            reports = self.crew.executor.reports(running)
             over = all(report.state is JobState.GONE for report in reports.values())
             awaited = {n for n in awaited if not self.output.has(self.output.blocks[n])}
             self.tell(of - len(awaited), of)
@@ -181,20 +194,16 @@ class _Work:
         """Ask a job's tasks to leave, also where they were submitted and nobody knows them yet."""
         try:
             if not running:
-                found = self.executor.find(job.token, len(job.tasks))
-                running = _named(job, found or ())
+                found = self.crew.executor.find(job.token, len(job.tasks))
+                running = named(job, found or ())
             if running:
-                self.executor.stop(running)
+                self.crew.executor.stop(running)
                 self.say("asked the jobs to leave; the blocks that are written are kept")
         except NoAnswerError as error:
             self.say(
                 f"{error}; jobs named {job.token} may go on: cancel them, or run again to wait for "
                 "them"
             )
-
-
-def _named(job: JobFile, handles: Sequence[str]) -> dict[TaskName, str]:
-    return {TaskName(token=job.token, index=index): one for index, one in enumerate(handles)}
 
 
 def _write_job(folder: Path, task: SegmentOrder, shares: Sequence[Share], threads: int) -> JobFile:

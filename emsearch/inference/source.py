@@ -4,6 +4,8 @@ Axes: Z Y X voxels in array order.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from threading import Lock
@@ -13,7 +15,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from emsearch.errors import SpecError
+from emsearch.errors import SpecError, StateError
 from emsearch.inference.box import Box, Shape
 from emsearch.volumes.formats import open_array
 from emsearch.volumes.stack import Stack
@@ -21,6 +23,8 @@ from emsearch.volumes.stack import Stack
 __all__ = ["Held", "Source", "open_source"]
 
 _KEPT_BYTES = 128 << 20  # of decoded sections
+_SAMPLED: Shape = (1, 32, 32)  # voxels of a box whose values tell one image from another
+_SAMPLES = 3  # such boxes along each axis: three sections of a file of whole sections
 _Slices = tuple[slice, slice, slice]
 
 
@@ -53,6 +57,23 @@ class Source:
             for place, z in enumerate(ranges[0]):  # copied: a view would keep its whole section
                 voxels[place] = self._section(z)[box[1:]]
         return voxels
+
+    def digest(self) -> str:
+        """Return what tells the image from others: of its form, and of the values of a few boxes.
+
+        It costs the same for any size. Raises StateError that names a box which cannot be read: of
+        an image that is known in part alone nobody can say whether it is the same one.
+        """
+        content = sha256(f"{self.shape} {self._stack.dtype.str} {self.voxel_nm}".encode())
+        for box in _samples(self.shape):
+            try:
+                content.update(self[box.slices()].tobytes())
+            except (OSError, ValueError, RuntimeError) as error:
+                raise StateError(
+                    f"voxels z, y, x {box.start_zyx} to {box.stop_zyx} of the volume cannot be "
+                    f"read: {error}; mend what is wrong and run again"
+                ) from error
+        return content.hexdigest()
 
     def _section(self, z: int) -> NDArray[Any]:
         if z in self._sections:
@@ -95,6 +116,20 @@ def open_source(path: Path, *, allow_missing: bool = True) -> Source:
     if stack.colours:
         raise SpecError(f"{path} has {stack.colours} colours a voxel; give a grey image")
     return Source(stack, allow_missing=allow_missing)
+
+
+def _samples(shape: Shape) -> Iterator[Box]:
+    """Yield small boxes spread evenly over a volume, the same ones each time."""
+    starts = [
+        sorted(
+            {max(length - size, 0) * (2 * turn + 1) // (2 * _SAMPLES) for turn in range(_SAMPLES)}
+        )
+        for length, size in zip(shape, _SAMPLED, strict=True)
+    ]
+    deep, high, wide = _SAMPLED
+    for z, y, x in product(*starts):
+        box = Box(start_zyx=(z, y, x), stop_zyx=(z + deep, y + high, x + wide))
+        yield box.within(Box.whole(shape))
 
 
 class _Chunks:

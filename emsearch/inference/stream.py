@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise, product
-from math import ceil, prod
+from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +17,11 @@ from torch import Tensor
 
 from emsearch.errors import StateError
 from emsearch.inference.ahead import ahead, behind
-from emsearch.inference.box import Box, Shape
+from emsearch.inference.box import Box, Shape, even_parts
 from emsearch.inference.committee import tempered
+from emsearch.inference.crew import HERE, Say, at_work
 from emsearch.inference.ensemble import Ensemble, load_ensemble
-from emsearch.inference.output import Output, begin, name_block, sweep
+from emsearch.inference.output import TRIES, Output, begin, name_block, sweep
 from emsearch.inference.predict import most_probable
 from emsearch.inference.resample import Regrid, Resampled, step_between
 from emsearch.inference.source import Held, Source, open_source
@@ -41,45 +40,64 @@ Made = tuple[int, NDArray[np.uint8], NDArray[np.uint8] | None]
 _HELD_VX = 1 << 26  # of a block with its halo
 
 
-def segment(task: SegmentOrder, progress: Progress) -> None:
+def segment(task: SegmentOrder, progress: Progress, say: Say = lambda _words: None) -> None:
     """Write the labels that an ensemble gives a volume as an OME-Zarr 0.5.
 
-    `progress` is told blocks done and blocks in all. Memory is bounded by a block, whatever the
-    volume's size. Raises NotFoundError and SpecError for input that cannot be used, and StateError
-    that names the block where reading or writing fails; run again, it goes on with that block.
+    `progress` is told blocks done and blocks in all, `say` what a user should know. Memory is
+    bounded by a block, whatever the volume's size. Raises NotFoundError and SpecError for input
+    that cannot be used, StateError where others are at work on the output, and StateError that
+    names the block where reading or writing fails; run again, it goes on with that block.
     """
     output = begin(task)
-    sweep(output.folder)
-    missing = output.missing()
-    of = len(output.blocks)
-    progress(of - len(missing), of)
-    if missing:
-        output.begin_anew()
-        writer = _Writer.of(task, output)
-        for turn, _ in enumerate(writer.carry_out_each(missing, lambda: None)):
-            progress(of - len(missing) + turn + 1, of)
-    output.finish()
+    with at_work(output.folder, HERE, say):
+        sweep(output.folder)
+        damaged: list[int] = []
+        for _ in range(TRIES):
+            _write_missing(task, output, progress)
+            damaged = output.verify()
+            if not damaged:
+                output.finish()
+                return
+        raise output.spoilt(damaged[0])
 
 
 def run_segment(task: SegmentOrder, post: Post) -> Outcome:
     """Write the blocks that a share of the work is; the rest is others'.
 
     An order that names no blocks is for all that are missing, and for the end: verifying, and lower
-    resolutions. Asked to leave, it does so amid a block, which is made anew by whoever goes on.
+    resolutions; blocks that are damaged are taken back, for whoever shares the work out. Asked to
+    leave, it does so amid a block, which is made anew by whoever goes on.
     """
     output = begin(task)
+    look_up = partial(leave_if_asked, post)
     wanted = range(len(output.blocks)) if task.blocks is None else task.blocks
     missing = [number for number in wanted if not output.has(output.blocks[number])]
-    if missing:
-        writer = _Writer.of(task, output)
-        try:
-            for turn, _ in enumerate(writer.carry_out_each(missing, partial(leave_if_asked, post))):
+    is_verified = False
+    try:
+        if missing:
+            writer = _Writer.of(task, output)
+            for turn, _ in enumerate(writer.carry_out_each(missing, look_up)):
                 post.progress(turn + 1, len(missing))
-        except AskedToLeaveError as asked:
-            return Outcome(cause=asked.cause)
-    if task.blocks is None:
-        output.finish()
-    return Outcome(cause=Cause.COMPLETED, facts={"blocks": len(missing)})
+        if task.blocks is None and not output.verify(look_up):
+            output.finish()
+            is_verified = True
+    except AskedToLeaveError as asked:
+        return Outcome(cause=asked.cause)
+    facts = {"blocks": len(missing), "verified": is_verified}
+    return Outcome(cause=Cause.COMPLETED, facts=facts)
+
+
+def _write_missing(task: SegmentOrder, output: Output, progress: Progress) -> None:
+    """Write the blocks that are not there."""
+    missing = output.missing()
+    there = len(output.blocks) - len(missing)
+    progress(there, len(output.blocks))
+    if not missing:
+        return
+    output.begin_anew()
+    writer = _Writer.of(task, output)
+    for turn, _ in enumerate(writer.carry_out_each(missing, lambda: None)):
+        progress(there + turn + 1, len(output.blocks))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,15 +142,18 @@ class _Writer:
         return number
 
     def _hold(self, block: Box) -> Held:
-        """Return a block with its halo, in the source's voxels."""
-        back = self.regrid.inverse()
+        """Return a block with its halo, in the source's voxels; without it where that is large.
+
+        It is so along three axes with wide windows, and where voxels are of a very different size:
+        what is asked for beyond the block is read when it is asked for.
+        """
+        needed = self.regrid.inverse().needs(block)
         reach = self.ensemble.committee.reach_zyx
-        needed = back.needs(block).grown(reach).within(Box.whole(self.regrid.wanted_shape))
-        box = self.regrid.needs(needed)
-        if prod(box.shape_zyx) > _HELD_VX:  # along three axes with wide windows
-            box = self.regrid.needs(back.needs(block))
+        with_halo = needed.grown(reach).within(Box.whole(self.regrid.wanted_shape))
+        boxes = (self.regrid.needs(with_halo), self.regrid.needs(needed))
+        fitting = (box for box in boxes if prod(box.shape_zyx) <= _HELD_VX)
         with _naming(block):
-            return Held(self.source, box)
+            return Held(self.source, next(fitting, block))
 
     def _predict(
         self, block: Box, source: Held, look_up: LookUp
@@ -142,7 +163,7 @@ class _Writer:
         if self.output.probability is not None:
             shape = (self.ensemble.committee.classes, *block.shape_zyx)
             probability_KZYX = np.empty(shape, np.uint8)
-        for part in _parts(block, self._part_zyx()):
+        for part in even_parts(block, self._part_zyx()):
             look_up()
             place = part.slices(block.start_zyx)
             if probability_KZYX is None and self.regrid.step == (1, 1, 1):
@@ -168,10 +189,15 @@ class _Writer:
         return torch.from_numpy(back.apply(there_KZYX.cpu().numpy(), part))
 
     def _part_zyx(self) -> Shape:
-        """Return the largest shape that is predicted at once."""
+        """Return the largest shape that is predicted at once, in the source's voxels.
+
+        It is bounded in those that are predicted, too: a part needs voxels around it there.
+        """
         size = self.ensemble.committee.block_zyx(self.regrid.wanted_shape)
+        if self.regrid.step == (1, 1, 1):
+            return size
         z, y, x = (max(int(n * step), 1) for n, step in zip(size, self.regrid.step, strict=True))
-        return z, y, x
+        return self.regrid.inverse().bounded((z, y, x), 2 * prod(size))
 
 
 @contextmanager
@@ -184,14 +210,3 @@ def _naming(block: Box) -> Iterator[None]:
             f"{name_block(block)} failed: {error}; mend what is wrong and run again: the "
             "blocks that are written are kept"
         ) from error
-
-
-def _parts(block: Box, most_zyx: Shape) -> Iterator[Box]:
-    """Yield parts of about equal shape, none larger than asked for, that cover a block once."""
-    cuts = [
-        np.linspace(start, stop, ceil((stop - start) / most) + 1).astype(int).tolist()
-        for start, stop, most in zip(block.start_zyx, block.stop_zyx, most_zyx, strict=True)
-    ]
-    pairs: list[list[Any]] = [list(pairwise(cut)) for cut in cuts]
-    for (z, end_z), (y, end_y), (x, end_x) in product(*pairs):
-        yield Box(start_zyx=(z, y, x), stop_zyx=(end_z, end_y, end_x))

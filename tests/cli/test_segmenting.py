@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from emsearch.cli.napari_viewer import show
-from emsearch.cli.segmenting import Blocks
+from emsearch.cli.segmenting import Blocks, _spread
 from emsearch.ensembles.run import run_ensemble
 from emsearch.records.order import EnsembleOrder
 from tests.support.real_study import listed, run
@@ -106,6 +106,21 @@ def test_an_ensemble_is_exported_in_one_form(made: Path, tmp_path: Path) -> None
     neither = run("ensemble", "export", made / "best")
     assert neither.returncode == 1
     assert "say --onnx or --torch-export" in neither.stderr
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "devices"),
+    [
+        ("auto", 2, ["cuda:0", "cuda:1", "cuda:0"]),
+        ("cuda", 2, ["cuda:0", "cuda:1", "cuda:0"]),
+        ("cuda:1", 2, ["cuda:1"] * 3),
+        ("auto", 0, ["auto"] * 3),
+    ],
+)
+def test_jobs_of_this_host_are_spread_over_its_gpus(
+    device: str, gpus: int, devices: list[str]
+) -> None:
+    assert _spread(device, 3, gpus) == devices
 
 
 def test_the_time_left_is_reckoned_from_the_blocks_of_this_run(

@@ -7,12 +7,17 @@ import pytest
 import torch
 from PIL import Image
 
+from emsearch.ensembles.keeping import Kept
 from emsearch.ensembles.package import load_ensemble
 from emsearch.ensembles.run import run_ensemble
 from emsearch.errors import SpecError
+from emsearch.inference.box import Box
+from emsearch.inference.part import parts_of
+from emsearch.inference.score import judge
 from emsearch.metrics.overlap import confusion
 from emsearch.metrics.scorecard import score
 from emsearch.records.dataset import Dataset
+from emsearch.records.files import read_json
 from emsearch.records.order import EnsembleOrder, Member
 from emsearch.records.score import Split
 from emsearch.records.trial import Cause
@@ -168,6 +173,47 @@ def test_who_is_asked_to_leave_leaves(order: EnsembleOrder, post: FakePost, tria
     post.stop_after = trials  # of the pool: after all of them, the choice is still to be scored
     assert len(order.pool) == 4
     assert run_ensemble(order, post).cause is Cause.PREEMPTED
+
+
+def test_scoring_goes_on_with_the_block_where_it_was_left(
+    order: EnsembleOrder, post: FakePost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emsearch.inference.score.block_shape", lambda *_: (1, 40, 40))
+    unbroken = run_ensemble(order, post).facts
+    judged: list[Box] = []
+
+    def note(part: Any, block: Box, *others: Any) -> Any:
+        judged.append(block)
+        return judge(part, block, *others)
+
+    monkeypatch.setattr("emsearch.inference.score.judge", note)
+    causes = []
+    for attempt in range(9):  # asked to leave once the pool is polled: each scores a block
+        folder = post.folder.parent.parent / "broken" / str(attempt)
+        broken = FakePost(study=post.study, folder=folder, stop_after=len(order.pool))
+        outcome = run_ensemble(order, broken)
+        causes.append(outcome.cause)
+    assert causes == [Cause.PREEMPTED] * 8 + [Cause.COMPLETED]
+    assert len(judged) == len({(box.start_zyx, box.stop_zyx) for box in judged}) == 8
+    assert outcome.facts["entries"] == unbroken["entries"]
+    names = [[Path(path).name for path in facts["overlays"]] for facts in (outcome.facts, unbroken)]
+    assert names[0] == names[1]
+
+
+def test_counts_of_other_weights_or_cut_short_do_not_count(
+    order: EnsembleOrder, post: FakePost
+) -> None:
+    run_ensemble(order, post)
+    parts = parts_of(order.dataset, post.study, Split.TEST)
+    (path,) = post.folder.glob("counted-test.json")
+    digest = read_json(path)["digest"]
+    kept = Kept(post=post, split=Split.TEST, parts=parts, digest=digest)
+    found = kept.find()
+    assert found is not None
+    assert found.to_dict(parts) == read_json(path)["count"]
+    assert replace(kept, digest="of others").find() is None
+    path.write_text(path.read_text()[:100])
+    assert kept.find() is None
 
 
 def test_the_worlds_chance_does_not_matter(order: EnsembleOrder, post: FakePost) -> None:

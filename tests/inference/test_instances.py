@@ -13,7 +13,7 @@ import zarr
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from emsearch.errors import NotFoundError, SpecError
+from emsearch.errors import NotFoundError, SpecError, StateError
 from emsearch.inference.box import Shape
 from emsearch.inference.instances import Wish, find_instances
 from emsearch.inference.labelled import measure, open_labels
@@ -153,3 +153,20 @@ def test_amounts_are_those_of_the_labels_and_objects(tmp_path: Path, silent: Sil
     whole, count = ndimage.label(labels_ZYX == 2)
     assert spot.objects == count
     assert spot.median_voxels == np.median(np.bincount(whole.ravel())[1:])
+
+
+@pytest.mark.parametrize("mark", [{"complete": False}, {}])
+def test_a_segmentation_that_is_not_finished_is_refused(
+    mark: dict[str, Any], tmp_path: Path, silent: Silent
+) -> None:
+    labels = _write(tmp_path / "labels.zarr", _blobs((4, 40, 40)))
+    group: Any = zarr.open_group(labels, mode="r+")
+    group.attrs["emsearch"] = mark
+    message = "is not finished: .* run segment again as before, it goes on"
+    with pytest.raises(StateError, match=message):
+        measure(labels)
+    with pytest.raises(StateError, match=message):
+        find_instances(labels, tmp_path / "out.zarr", Wish(classes=("cell",)), silent)
+    assert not (tmp_path / "out.zarr").exists()
+    group.attrs["emsearch"] = {"complete": True}
+    assert measure(labels)[1].voxels > 0

@@ -8,10 +8,12 @@ import pytest
 from emsearch.errors import ExecutionError, NoAnswerError, RefusedError, StateError
 from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
 from emsearch.inference import sharing
+from emsearch.inference.crew import Crew, work_folder
 from emsearch.inference.output import Output, begin
-from emsearch.inference.sharing import share, work_folder
+from emsearch.inference.sharing import share
 from emsearch.inference.stream import run_segment
-from emsearch.records.files import read_json
+from emsearch.records.event import AskedToLeaveError, EventKind
+from emsearch.records.files import read_json, write_json
 from emsearch.records.job import JobFile, TaskName
 from emsearch.records.order import Order, SegmentOrder
 from emsearch.records.trial import Cause
@@ -74,7 +76,10 @@ class Moody:
         for (entry,) in JobFile.read(job_file).tasks:
             order = Order.from_dict(read_json(study / "orders" / f"{entry.order:08d}.json"))
             assert isinstance(order.task, SegmentOrder)
-            run_segment(order.task, FakePost(study=study, folder=study / "tasks" / "a"))
+            outcome = run_segment(order.task, FakePost(study=study, folder=study / "tasks" / "a"))
+            facts = {"cause": outcome.cause, **outcome.facts}
+            event = {"kind": EventKind.ENDED, "facts": facts}
+            write_json(study / "inbox" / f"{entry.order}.json", event)
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +94,12 @@ def _moody(task: SegmentOrder, *moods: str) -> Moody:
 
 def _share(task: SegmentOrder, executor: Moody) -> list[str]:
     said: list[str] = []
-    share(task, executor, ["cpu", "cpu"], lambda _done, _of: None, say=said.append)
+    share(task, _crew(executor), lambda _done, _of: None, said.append)
     return said
+
+
+def _crew(executor: Moody) -> Crew:
+    return Crew(executor=executor, name="moody", devices=["cpu", "cpu"])
 
 
 def test_a_cluster_that_takes_no_more_is_asked_again_and_the_reason_said_once(
@@ -134,7 +143,7 @@ def test_interrupted_while_it_waits_it_calls_the_job_off(task: SegmentOrder) -> 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        share(task, cluster, ["cpu", "cpu"], interrupt)
+        share(task, _crew(cluster), interrupt)
     assert len(cluster.stopped) == 2
 
 
@@ -155,11 +164,22 @@ def test_a_job_that_a_killed_launcher_left_is_waited_for(
     assert not work_folder(Path(task.out)).exists()
 
 
-def test_what_is_finished_is_left_alone(task: SegmentOrder) -> None:
+def test_what_is_finished_is_verified_again_and_left_alone(task: SegmentOrder) -> None:
     cluster = _moody(task)
     for _ in range(2):
         assert _share(task, cluster) == []
-    assert cluster.submissions == 2
+    assert cluster.submissions == 3
+
+
+def test_what_is_finished_and_damaged_since_is_made_again(task: SegmentOrder) -> None:
+    _share(task, cluster := _moody(task))
+    chunk = Path(task.out) / "0" / "c" / "0" / "1" / "0"
+    before = chunk.read_bytes()
+    chunk.write_bytes(b"scribble")
+    said = _share(task, cluster)
+    assert said == ["damaged blocks: 1; first block z, y, x (0, 128, 0) to (16, 150, 90)"]
+    assert chunk.read_bytes() == before
+    assert begin(task).is_finished()
 
 
 def test_a_chunk_that_was_lost_since_is_made_again_and_verified(task: SegmentOrder) -> None:
@@ -175,7 +195,10 @@ def test_a_chunk_that_was_lost_since_is_made_again_and_verified(task: SegmentOrd
 def test_what_cannot_be_verified_is_not_finished(
     task: SegmentOrder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Output, "finish", lambda _output: None)  # its job died
+    def die(_output: Output, _look_up: object) -> None:
+        raise AskedToLeaveError(Cause.PREEMPTED)
+
+    monkeypatch.setattr(Output, "verify", die)
     with pytest.raises(StateError, match="what is written is not verified: nothing was said"):
         _share(task, _moody(task))
 

@@ -1,10 +1,14 @@
 """Axes: Z Y X voxels in array order."""
 
+from math import prod
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emsearch.inference import resample
 from emsearch.inference.box import Box, Shape
 from emsearch.inference.resample import Regrid, Resampled, step_between
 
@@ -57,3 +61,45 @@ def test_sizes_alike_within_a_percent_are_not_resampled(
     found: tuple[float, ...], step: tuple[float, ...]
 ) -> None:
     assert step_between(found, (40, 4, 4)) == step
+
+
+class Counted:
+    """An array that knows the largest read of it."""
+
+    def __init__(self, values: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> None:
+        self._values = values
+        self.largest = 0
+
+    def __getitem__(self, slices: Any) -> Any:
+        found = self._values[slices]
+        self.largest = max(self.largest, found.size)
+        return found
+
+
+@pytest.mark.parametrize("step", [(1, 9.5, 9.5), (3, 12, 0.2), (1, 0.1, 0.1)])
+def test_reads_are_bounded_whatever_the_ratio(
+    step: tuple[float, float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.random.default_rng(0).random((20, 300, 200)).astype(np.float32)
+    regrid = Regrid(shape=(20, 300, 200), step=step)
+    z, y, x = (min(n, 60) for n in regrid.wanted_shape)
+    part = (slice(0, z), slice(0, y), slice(0, x))
+    whole = Resampled(image, regrid)[part]
+    monkeypatch.setattr(resample, "_READ_VX", 9000)
+    counted = Counted(image)
+    np.testing.assert_array_equal(Resampled(counted, regrid)[part], whole)
+    assert 0 < counted.largest <= 9000
+
+
+@given(
+    st.tuples(*[st.sampled_from([0.1, 0.4, 1, 2.5, 12])] * 3), st.tuples(*[st.integers(1, 90)] * 3)
+)
+def test_a_bounded_shape_is_bounded_in_both_grids(
+    step: tuple[float, float, float], shape: Shape
+) -> None:
+    regrid = Regrid(shape=(900, 900, 900), step=step)
+    found = regrid.bounded(shape, 30_000)
+    z, y, x = found
+    needs = regrid.needs(Box(start_zyx=(5, 6, 7), stop_zyx=(5 + z, 6 + y, 7 + x)))
+    assert all(0 < n <= most for n, most in zip(found, shape, strict=True))
+    assert max(prod(found), prod(needs.shape_zyx)) <= 30_000

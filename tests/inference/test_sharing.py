@@ -16,8 +16,9 @@ import zarr
 
 from emsearch.errors import StateError
 from emsearch.execution.local import LocalExecutor
+from emsearch.inference.crew import Crew, work_folder
 from emsearch.inference.output import begin
-from emsearch.inference.sharing import share, work_folder
+from emsearch.inference.sharing import share
 from emsearch.inference.stream import segment
 from emsearch.records.order import SegmentOrder
 from tests.support.fake_cluster import FakeCluster
@@ -29,7 +30,8 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 from emsearch.execution.local import LocalExecutor
-from emsearch.inference.sharing import share, work_folder
+from emsearch.inference.crew import Crew, work_folder
+from emsearch.inference.sharing import share
 from emsearch.inference.stream import segment
 from emsearch.records.order import SegmentOrder
 
@@ -39,7 +41,8 @@ if shares == "0":
     segment(task, lambda done, of: None)
 else:
     local = LocalExecutor(work_folder(Path(out)) / "jobs", threads=1)
-    share(task, local, ["cpu"] * int(shares), lambda done, of: None)
+    crew = Crew(executor=local, name="local", devices=["cpu"] * int(shares))
+    share(task, crew, lambda done, of: None)
 """
 
 
@@ -60,8 +63,9 @@ def wide(task: SegmentOrder, tmp_path: Path) -> SegmentOrder:
     return replace(task, volume=str(tmp_path / "wide.zarr" / "0"))
 
 
-def _local(task: SegmentOrder) -> LocalExecutor:
-    return LocalExecutor(work_folder(Path(task.out)) / "jobs", threads=1)
+def _local(task: SegmentOrder) -> Crew:
+    executor = LocalExecutor(work_folder(Path(task.out)) / "jobs", threads=1)
+    return Crew(executor=executor, name="local", devices=["cpu", "cpu"])
 
 
 @pytest.mark.slow
@@ -70,7 +74,7 @@ def test_blocks_shared_over_processes_are_those_of_one(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     told: list[int] = []
-    share(wide, _local(wide), ["cpu", "cpu"], lambda done, _of: told.append(done))
+    share(wide, _local(wide), lambda done, _of: told.append(done))
     alone = replace(wide, out=wide.out.replace("out", "alone"))
     segment(alone, silent)
     assert _tree(wide) == _tree(alone)
@@ -84,7 +88,7 @@ def test_a_share_that_fails_says_which_block_and_why(wide: SegmentOrder, silent:
     (Path(wide.volume) / "c" / "5" / "1" / "1").write_bytes(b"scribble")
     message = r"are not written: block z, y, x \((64|80), 0, 0\)"
     with pytest.raises(StateError, match=message) as caught:
-        share(wide, _local(wide), ["cpu", "cpu"], silent)
+        share(wide, _local(wide), silent)
     assert "logs are in" in str(caught.value)
     logs = list(work_folder(Path(wide.out)).glob("jobs/*/log-*.txt"))
     assert len(logs) == 2
@@ -126,7 +130,7 @@ def test_whoever_interrupts_while_the_cluster_is_away_is_told_which_jobs_may_go_
 
     monkeypatch.setattr("emsearch.inference.sharing.time.sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        share(task, cluster, ["cuda"], silent, say=said.append)
+        share(task, Crew(executor=cluster, name="local", devices=["cuda"]), silent, said.append)
     (job,) = work_folder(Path(task.out)).glob("jobs/*")
     assert f"jobs named {job.name} may go on: cancel them, or run again" in said[-1]
     assert not any("asked the jobs to leave" in words for words in said)

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import tifffile
 import zarr
 
 from emsearch.errors import NotFoundError, SpecError, StateError
-from emsearch.inference import stream
+from emsearch.inference import output, resample, stream
 from emsearch.inference.box import Box
 from emsearch.inference.committee import Committee
 from emsearch.inference.ensemble import load_ensemble
-from emsearch.inference.output import begin
+from emsearch.inference.output import Output, begin
 from emsearch.inference.pyramid import FILL
 from emsearch.inference.source import Source
 from emsearch.inference.stream import run_segment, segment
@@ -86,6 +87,46 @@ def test_a_volume_of_other_voxels_is_resampled_and_keeps_its_own_grid(
     group: Any = zarr.open_group(task.out, mode="r")
     (first, *_) = group.attrs["ome"]["multiscales"][0]["datasets"]
     assert first["coordinateTransformations"][0]["scale"] == [40, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "voxel_nm"), [((4, 200, 140), (40, 0.4, 0.4)), ((3, 12, 10), (320, 32, 32))]
+)
+def test_parts_and_reads_are_bounded_where_voxels_differ_much(
+    shape: Any,
+    voxel_nm: Any,
+    task: SegmentOrder,
+    silent: Silent,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads, parts = list[int](), list[int]()
+    read, probability, predict = Source.__getitem__, stream._Writer._probability, Committee.predict
+
+    def note_read(source: Source, box: Any) -> Any:
+        found = read(source, box)
+        reads.append(found.size)
+        return found
+
+    def note_part(writer: Any, part: Box, *others: Any) -> Any:
+        parts.append(prod(part.shape_zyx))
+        return probability(writer, part, *others)
+
+    def note_region(committee: Committee, image: Any, volume_zyx: Any, region: Box) -> Any:
+        parts.append(prod(region.shape_zyx))
+        return predict(committee, image, volume_zyx, region)
+
+    monkeypatch.setattr(Source, "__getitem__", note_read)
+    monkeypatch.setattr(stream._Writer, "_probability", note_part)
+    monkeypatch.setattr(Committee, "predict", note_region)
+    monkeypatch.setattr(stream, "_HELD_VX", 40_000)
+    monkeypatch.setattr(resample, "_READ_VX", 40_000)
+    np.save(tmp_path / "image.npy", picture(shape)[0])
+    task = replace(task, volume=str(tmp_path / "image.npy"), voxel_nm=voxel_nm)
+    segment(task, silent)
+    assert max(parts) <= 2 * 3 * 64 * 64  # twice a part of equal voxels
+    assert max(reads) <= max(40_000, *(prod(one.shape_zyx) for one in begin(task).blocks))
+    assert (_labels(task) < 3).all()
 
 
 def test_the_output_is_ome_zarr_with_several_resolutions(
@@ -201,6 +242,12 @@ def test_a_disk_that_is_full_names_the_block(
     assert (_labels(task) != FILL).all()
 
 
+def test_an_output_that_cannot_be_made_is_told_of(task: SegmentOrder, silent: Silent) -> None:
+    (Path(task.out).parent / "file").write_text("")
+    with pytest.raises(StateError, match=r"file/out.zarr cannot be made: .* another place"):
+        segment(replace(task, out=str(Path(task.out).parent / "file" / "out.zarr")), silent)
+
+
 def _as_zarr(folder: Path) -> Path:
     """Write an image of 5 x 3 x 2 chunks and return its path."""
     image, _ = picture((40, 150, 90))
@@ -265,11 +312,81 @@ def test_a_chunk_that_is_missing_is_named_unless_that_is_allowed(
     assert (_labels(task) < 3).all()
 
 
-def test_a_damaged_output_is_found_when_it_is_verified(task: SegmentOrder, silent: Silent) -> None:
+@pytest.mark.parametrize("chunk", ["0/c/0/1/0", "probabilities/0/c/1/0/1/0"])
+@pytest.mark.parametrize("how", ["scribbled", "of nothing"])
+def test_a_damaged_block_is_found_when_it_is_verified_and_made_again(
+    chunk: str, how: str, task: SegmentOrder, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = replace(task, probabilities=True)
     segment(task, silent)
-    (Path(task.out) / "0" / "c" / "0" / "1" / "0").write_bytes(b"scribble")
-    with pytest.raises(StateError, match=r"block z, y, x \(0, 128, 0\) .* cannot be read back"):
+    before = _tree(task)
+    if how == "scribbled":
+        (Path(task.out) / chunk).write_bytes(b"scribble")
+    else:
+        name, place = chunk.split("/c/")
+        array: Any = zarr.open_group(task.out, mode="r+")[name]
+        corner = [int(n) * size for n, size in zip(place.split("/"), array.chunks, strict=True)]
+        array[tuple(slice(at, at + 1) for at in corner)] = array.fill_value
+    seen: list[bool] = []
+    predict = stream._Writer._predict
+
+    def note(writer: Any, block: Box, *others: Any) -> Any:
+        assert block.start_zyx == (0, 128, 0)
+        seen.append(begin(task).is_finished())
+        return predict(writer, block, *others)
+
+    monkeypatch.setattr(stream._Writer, "_predict", note)
+    segment(task, silent)
+    assert seen == [False]  # it was taken back before anything was written
+    assert _tree(task) == before
+
+
+def test_a_disk_that_does_not_keep_what_is_written_is_named(
+    task: SegmentOrder, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Output.write
+
+    def spoil(output: Output, block: Box, *others: Any) -> None:
+        write(output, block, *others)
+        if block.start_zyx == (0, 128, 0):
+            (output.folder / "0" / "c" / "0" / "1" / "0").write_bytes(b"scribble")
+
+    monkeypatch.setattr(Output, "write", spoil)
+    with pytest.raises(StateError, match=r"block z, y, x \(0, 128, 0\) .* twice in a row"):
         segment(task, silent)
+    assert not begin(task).is_finished()
+
+
+def test_nothing_is_removed_while_a_disk_cannot_be_read(task: SegmentOrder, silent: Silent) -> None:
+    segment(task, silent)
+    chunk = Path(task.out) / "0" / "c" / "0" / "1" / "0"
+    before = _tree(task)
+    kept = chunk.rename(chunk.with_name("kept"))
+    chunk.symlink_to("/proc/self/mem")  # there, and reading it is an input/output error
+    message = r"block z, y, x \(0, 128, 0\) .* cannot be read: .*Input/output error"
+    with pytest.raises(StateError, match=message):
+        segment(task, silent)
+    assert begin(task).is_finished()
+    kept.replace(chunk)
+    assert _tree(task) == before
+
+
+def test_lower_resolutions_that_cannot_be_written_are_told_of(
+    task: SegmentOrder, silent: Silent, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "image.npy", picture((2, 300, 40))[0])
+    task = replace(task, volume=str(tmp_path / "image.npy"))
+
+    def fill_up(*_levels: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(output, "shrink", fill_up)
+        with pytest.raises(StateError, match=r"lower resolutions .* No space left .* run again"):
+            segment(task, silent)
+    told: list[int] = []
+    segment(task, lambda done, _of: told.append(done))
+    assert told == [len(begin(task).blocks)]
 
 
 def test_the_output_of_another_ensemble_volume_or_manner_is_left_alone(
@@ -278,7 +395,7 @@ def test_the_output_of_another_ensemble_volume_or_manner_is_left_alone(
     segment(task, silent)
     before = _tree(task)
     np.save(tmp_path / "other.npy", picture((3, 40, 40))[0])
-    with pytest.raises(SpecError, match=r"another volume .* \(differing: shape_zyx\)"):
+    with pytest.raises(SpecError, match=r"another volume .* \(differing: shape_zyx, image\)"):
         segment(replace(task, volume=str(tmp_path / "other.npy")), silent)
     best = str(Path(task.ensemble).parent / "best")
     with pytest.raises(SpecError, match=r"\(differing: ensemble\)"):
@@ -286,6 +403,33 @@ def test_the_output_of_another_ensemble_volume_or_manner_is_left_alone(
     with pytest.raises(SpecError, match=r"\(differing: flips\)"):
         segment(replace(task, flips=True), silent)
     assert _tree(task) == before
+
+
+@pytest.mark.parametrize("change", ["values", "dtype"])
+def test_another_image_of_the_same_shape_is_not_gone_on_with(
+    change: str, task: SegmentOrder, silent: Silent
+) -> None:
+    segment(task, silent)
+    (Path(task.out) / "0" / "c" / "0" / "1" / "0").unlink()
+    before = _tree(task)
+    image = tifffile.imread(task.volume)
+    other = image[:, ::-1] if change == "values" else image.astype(np.uint16)
+    tifffile.imwrite(task.volume, other)
+    message = r"another volume .* \(differing: image\); choose another name, or remove it"
+    with pytest.raises(SpecError, match=message):
+        segment(task, silent)
+    assert _tree(task) == before
+
+
+def test_an_image_of_which_too_little_can_be_read_to_tell_it_from_others_is_refused(
+    task: SegmentOrder, silent: Silent, tmp_path: Path
+) -> None:
+    image = _as_zarr(tmp_path)
+    task = replace(task, volume=str(image))
+    segment(task, silent)
+    (image / "c" / "2" / "1" / "0").write_bytes(b"scribble")  # in the middle
+    with pytest.raises(StateError, match=r"voxels z, y, x \(19, 59, 9\) to \(20, 91, 41\) of the"):
+        segment(task, silent)
 
 
 def test_a_folder_that_is_something_else_is_left_alone(task: SegmentOrder, silent: Silent) -> None:
@@ -310,7 +454,7 @@ def test_a_share_writes_its_blocks_and_no_others(task: SegmentOrder, tmp_path: P
     post = FakePost(study=tmp_path, folder=tmp_path / "attempt")
     outcome = run_segment(replace(task, blocks=(1, 3)), post)
     assert outcome.cause is Cause.COMPLETED
-    assert outcome.facts == {"blocks": 2}
+    assert outcome.facts == {"blocks": 2, "verified": False}
     assert begin(task).missing() == [0, 2]
 
 

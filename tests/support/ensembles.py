@@ -9,6 +9,7 @@ from emsearch.ensembles.run import run_ensemble
 from emsearch.inference.card import Card, PackedMember
 from emsearch.networks.build import build
 from emsearch.records.order import EnsembleOrder
+from emsearch.trees.arithmetic import Target, describe
 from emsearch.trees.node import Tree
 from tests.support.trials import CLASSES, FakePost, make_study, trained_member
 
@@ -32,6 +33,7 @@ def write_untrained(
     weights = [folder.with_name(f"{folder.name}-{number}.pt") for number in range(members)]
     for number, path in enumerate(weights):
         torch.save(build(tree, 1, len(CLASSES), seed=number).state_dict(), path)
+    halo_zyx = describe(tree, Target(classes=len(CLASSES), patch_zyx=patch_zyx)).halo_zyx
     packed = tuple(
         PackedMember(
             weights="",
@@ -40,6 +42,7 @@ def write_untrained(
             tree=tree.to_dict(),
             patch_zyx=patch_zyx,
             trial=number,
+            halo_zyx=halo_zyx,
         )
         for number in range(members)
     )
