@@ -470,8 +470,10 @@ def test_each_chunk_of_the_image_is_read_once_a_block(
 
     monkeypatch.setattr(Source, "__getitem__", note)
     task = replace(task, volume=str(_as_zarr(tmp_path)))
+    blocks = begin(task).blocks
+    sampled = len(reads)  # small boxes that tell the image from others
     segment(task, silent)
-    assert len(reads) == len(begin(task).blocks) == 6
+    assert len(reads) - 2 * sampled == len(blocks) == 6
 
 
 @pytest.mark.parametrize(("told", "left"), [(0, [0, 1, 2, 3]), (1, [2, 3]), (2, [3])])
