@@ -16,7 +16,8 @@ from emsearch.worker.signals import Signals
 
 __all__ = ["Task"]
 
-_INTERRUPTIBLE = {"train", "tune", "segment"}  # go on where they were: worth beginning however late
+# They go on where they were: worth beginning however late.
+_INTERRUPTIBLE = {"train", "tune", "ensemble", "segment"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

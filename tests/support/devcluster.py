@@ -23,21 +23,6 @@ def slurm(*words: str) -> str:
     return done.stdout
 
 
-def workers_of(folder: Path) -> dict[int, dict[str, str]]:
-    """Return the environment of each process that runs a task of a study, by its number."""
-    mark = f"SUBMITIT_FOLDER={folder / 'jobs'}".encode()
-    found = {}
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            if mark in (process / "environ").read_bytes():
-                found[int(process.name)] = environment_of(int(process.name))
-        except OSError:
-            continue
-    return found
-
-
 def environment_of(pid: int) -> dict[str, str]:
     """Return a process's environment as it was when it began."""
     text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
