@@ -11,18 +11,44 @@ from emsearch.execution.executor import Executor, JobState, Request
 from emsearch.execution.slurm import SlurmExecutor
 from emsearch.records.profile import read_profile
 from emsearch.records.trial import Cause
-from tests.support.devcluster import slurm, user
-from tests.support.executors import A, ExecutorContract, Jobs, end_of, jobs, submit, wait_for
+from tests.support.devcluster import devcluster, slurm, user
+from tests.support.executors import (
+    A,
+    ExecutorContract,
+    Jobs,
+    Silence,
+    SilenceContract,
+    end_of,
+    jobs,
+    submit,
+    wait_for,
+)
 
 __all__ = ["jobs"]
 
 
 @pytest.mark.usefixtures("cluster")
-class TestSlurm(ExecutorContract):
+class TestSlurm(ExecutorContract, SilenceContract):
     @pytest.fixture
     def executor(self, tmp_path: Path) -> Iterator[Executor]:
         yield SlurmExecutor(tmp_path / "jobs", read_profile("devcluster"))
         slurm("scancel", "--quiet", f"--user={user()}")
+
+    @pytest.fixture
+    def silence(self) -> Iterator[Silence]:
+        def make(is_silent: bool) -> None:
+            devcluster("stop-controller" if is_silent else "start-controller")
+
+        yield make
+        devcluster("start-controller")
+
+    def test_a_job_that_no_node_is_left_for_is_refused_for_good(
+        self, executor: Executor, jobs: Jobs
+    ) -> None:
+        nowhere = Request(exclude=("cn1", "cn2", "cn3", "cn4"))
+        with pytest.raises(ExecutionError, match="node configuration is not available") as caught:
+            executor.submit("a", jobs("a", 0.0), nowhere)
+        assert type(caught.value) is ExecutionError
 
     def test_limits_are_those_that_the_cluster_was_given(self, executor: Executor) -> None:
         limits = executor.limits()
