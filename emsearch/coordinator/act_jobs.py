@@ -5,6 +5,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -51,9 +52,26 @@ class JobActor:
         self.window = SubmitWindow(executor)
 
     def submit(self, action: actions.Submit) -> None:
-        """Submit a job, unless the cluster has refused another one in this cycle."""
-        if not self.window.is_open:
+        """Submit a job, unless the cluster has refused another one in this cycle.
+
+        One that it refuses for good may have been left no node to run on: then orders may use all
+        nodes again that they are to keep away from, or all that the study excluded.
+        """
+        if not self.window.is_open or (refused := self._submit(action)) is None:
             return
+        if not action.exclude:
+            self._fail_job(*refused)
+            return
+        token, _ = refused
+        if self._forget_own(token, action):
+            return  # they are submitted again in the next cycle
+        if (again := self._submit(replace(action, exclude=()))) is not None:
+            self._fail_job(*again)
+            return
+        self._allow(action.exclude)
+
+    def _submit(self, action: actions.Submit) -> tuple[str, str] | None:
+        """Submit a job; return its token, and the cluster's words, where it will never be taken."""
         token = f"{self._slug[:20]}-{uuid4().hex[:10]}"
         with self._ledger.writing(self._lease) as connection:
             attempts = jobs.begin_job(
@@ -76,14 +94,12 @@ class JobActor:
         except NoAnswerError as error:
             self.window.refuse(str(error))  # it may have been taken: `Recover` finds out
         except ExecutionError as error:
-            if action.exclude:
-                self._relent(token, action)
-            else:
-                self._fail_job(token, str(error))
+            return token, str(error)
         else:
             self.window.accept()
             with self._ledger.writing(self._lease) as connection:
                 jobs.job_was_submitted(connection, token, handles)
+        return None
 
     def _withdraw(self, token: str, why: str, tasks: int) -> None:
         self.window.refuse(why, tasks)
@@ -91,20 +107,30 @@ class JobActor:
             jobs.withdraw_job(connection, token)
         shutil.rmtree(self._folder / "jobs" / token, ignore_errors=True)
 
-    def _relent(self, token: str, action: actions.Submit) -> None:
-        """Allow the nodes again that a job kept away from: it may have been left none to run on.
+    def _forget_own(self, token: str, action: actions.Submit) -> bool:
+        """Withdraw a job; return whether its orders kept away from nodes of their own.
 
-        Nodes that the study excluded stay allowed until it is resumed; else they would be excluded
-        again by the next failure there, and all its orders would be given up for want of a node.
+        They do so no more; what the study excluded stays excluded.
         """
         orders = [order for task in action.tasks for order in task]
         with self._ledger.writing(self._lease) as connection:
             jobs.withdraw_job(connection, token)
-            changes.allow_all_nodes(connection, orders)
-            changes.advance(connection, self._study, {"excluded": ""})
-            facts = {"nodes": list(action.exclude)}
-            changes.record_decision(connection, self._study, "allow", facts, time.time())
+            excluded = queries.study(connection).excluded.split(",")
+            have_own = not set(action.exclude) <= set(excluded)
+            if have_own:
+                changes.allow_all_nodes(connection, orders)
         shutil.rmtree(self._folder / "jobs" / token, ignore_errors=True)
+        return have_own
+
+    def _allow(self, nodes: Sequence[str]) -> None:
+        """Exclude none of these nodes any more, until the study is resumed.
+
+        Else the next failure there would exclude them again, and leave its orders without a node.
+        """
+        with self._ledger.writing(self._lease) as connection:
+            changes.advance(connection, self._study, {"excluded": ""})
+            facts = {"nodes": list(nodes)}
+            changes.record_decision(connection, self._study, "allow", facts, time.time())
 
     def _fail_job(self, token: str, why: str) -> None:
         """End what a job was to do that the cluster will never take."""

@@ -118,7 +118,7 @@ def _stop(view: View) -> list[Action]:
     left = tuple(job for job in view.jobs if job.handle is not None and not job.is_stopped)
     if left and view.window.silence:
         return _say(view, f"jobs are not told to end yet: {view.window.silence}")
-    return [Stop(jobs=left)] if left else []
+    return [Stop(jobs=left)] if left else _say(view, "")
 
 
 def _tell(view: View) -> list[Action]:

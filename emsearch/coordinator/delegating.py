@@ -36,7 +36,11 @@ def delegate(
         connection,
         study_id,
         "tune",
-        {"task": facts, "expected_s": count * each_s / (_at_once(spec) or 1)},
+        {
+            "task": facts,
+            "expected_s": count * each_s / (_at_once(spec) or 1),
+            "memory_gb": Plan.of(spec).gpu_memory_gb or 0.0,  # Ray shares the device out itself
+        },
     )
     first = drawing.next_tuned(connection, survivor)
     reserved = drawing.add_tuned(connection, row, first, [base] * count)

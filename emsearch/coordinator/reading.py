@@ -132,7 +132,7 @@ def _ended(connection: Connection, study_id: int, plan: Plan, since_s: float) ->
             had_started=row.started_s is not None,
             is_latest=row.id == row.latest,
             causes_before=_causes_before(connection, row, since_s),
-            is_task_open=row.job_ended_s is None and row.restarts == row.restart,
+            is_task_open=row.job_ended_s is None and row.restarts <= row.restart,
             micro_batch=_micro_batch(connection, row),
             shared_gb=_shared_gb(plan, row.memory_gb),
             memory_factor=row.memory_factor,

@@ -14,7 +14,9 @@ def reopen(connection: Connection, study_id: int, now_s: float) -> None:
     """Let a paused or cancelled study go on, and give what one gave up another chance."""
     study = queries.study(connection)
     stage = Stage(study.stage)
-    changes.advance(connection, study_id, {"resumed_s": now_s, "halted": False, "excluded": ""})
+    if study.paused_why or stage in ENDED - {Stage.FINISHED}:
+        values = {"resumed_s": now_s, "halted": False, "excluded": ""}
+        changes.advance(connection, study_id, values)
     if stage in ENDED - {Stage.FINISHED}:
         stage = _stage_of(connection, study)
         _retry_orders(connection, study_id)

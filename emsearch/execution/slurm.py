@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from emsearch.errors import NoAnswerError
@@ -60,6 +61,8 @@ class SlurmExecutor:
 
         Accounting may hear of a run late, or never: by its runs alone a task that goes on would
         have ended with an earlier one."""
+        self._unheard_s: dict[TaskName, float] = {}
+        """Since when accounting owes the end of an earlier run of a task that goes on."""
         self._next_s = float("-inf")
         self._failures = 0
         self._submitted_s = float("-inf")
@@ -193,11 +196,25 @@ class SlurmExecutor:
                 word=queued.word,
                 reason=queued.reason,
                 node=queued.node,
-                restarted=_endings(runs[:restarts], restarts),
+                restarted=self._earlier(task, runs[:restarts], restarts),
             )
         if len(runs) > restarts and runs[-1].is_over:
             return self._gone(task, runs[-1], runs[:-1], len(runs) - 1)
         return self._missing(task, queued, runs)
+
+    def _earlier(self, task: TaskName, runs: Sequence[Run], restarts: int) -> tuple[Ending, ...]:
+        """Return how earlier runs of a task ended, as far as accounting has heard.
+
+        It may hear of a run's end long after the next has begun: for a while nothing is said of it.
+        """
+        heard = tuple(takewhile(lambda run: run.is_over, runs))
+        if len(heard) == restarts:
+            self._unheard_s.pop(task, None)
+            return _endings(heard, restarts)
+        since_s = self._unheard_s.setdefault(task, self._clock())
+        if self._clock() - since_s < self._profile.grace_s:
+            return _endings(heard, len(heard))
+        return _endings(runs, restarts)
 
     def _missing(self, task: TaskName, queued: Queued | None, runs: Sequence[Run]) -> JobReport:
         """Return what to make of a task of whose end accounting has not heard.
@@ -225,6 +242,7 @@ class SlurmExecutor:
         """Return the report of a task that is over; `last` is None where nobody knows how."""
         self._missing_s.pop(task, None)
         self._restarts.pop(task, None)
+        self._unheard_s.pop(task, None)
         tail = log_tail(log_path(self._folder, task))
         words = f"neither squeue nor sacct knows how it ended, for {self._profile.grace_s:.0f} s"
         lost = Ending(cause=Cause.LOST, detail=f"{words}\n{tail}".strip())
@@ -245,6 +263,6 @@ def _handles(number: str, tasks: int) -> tuple[str, ...]:
 
 def _endings(runs: Sequence[Run], count: int) -> tuple[Ending, ...]:
     """Return how `count` runs ended; where accounting has not all, nobody knows how the rest."""
-    known = tuple(ending_of(run, "") for run in runs)
     unheard = Ending(cause=Cause.LOST, detail="the cluster has no record of how this run ended")
+    known = tuple(ending_of(run, "") if run.is_over else unheard for run in runs)
     return known + (unheard,) * (count - len(known))

@@ -12,6 +12,8 @@ __all__ = ["Command", "ask_accounting", "pause_s", "run_command", "user_name"]
 Command = Callable[[Sequence[str]], str]
 """Runs a command and returns what it prints; raises NoAnswerError with what it says instead."""
 
+_NO_ACCOUNTS = ("accounting storage is disabled", "not running a supported accounting_storage")
+"""How `sacct` and `sacctmgr` say so."""
 _LONGEST_BACKOFF = 8  # polling intervals between two questions
 _HANGS_S = 30.0  # below what a coordinator may be silent before another takes its study over
 
@@ -34,7 +36,7 @@ def ask_accounting(run: Command, words: Sequence[str]) -> str:
     try:
         return run(words)
     except NoAnswerError as error:
-        if "accounting storage is disabled" in str(error):
+        if any(words in str(error) for words in _NO_ACCOUNTS):
             return ""  # there is none: only the queue can be asked
         raise
 

@@ -135,6 +135,7 @@ def setup_of(folder: Path, profile: Profile, options: Mapping[str, Any]) -> list
     lines = [*profile.setup, f"ln -sf {pickle} {shlex.quote(str(folder))}/{name}"]
     if seconds := seconds_of(str(options.get("time", ""))):
         lines.append(f"export EMSEARCH_TIME_S={seconds:.0f} EMSEARCH_WARN_S={profile.warn_s}")
+        lines.append("export SLURM_JOB_START_TIME=${SLURM_JOB_START_TIME:-$(date +%s)}")
     if profile.scratch:
         lines.append(f'export EMSEARCH_SCRATCH="{profile.scratch}" TMPDIR="{profile.scratch}"')
     return lines

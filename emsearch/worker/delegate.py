@@ -251,12 +251,13 @@ class _passing_on:  # noqa: N801 - a context, used as one
         self._thread.join()
 
     def _watch(self) -> None:
+        told: Cause | None = None
         while not self._is_over.wait(_LOOK_EVERY_S):
-            if (cause := self._attempt.stop_cause()) is not None:
+            if (cause := self._attempt.stop_cause()) != told and cause is not None:
                 scratch = self._leave.with_name(f".{_LEAVE}")
                 scratch.write_text(cause)
                 scratch.replace(self._leave)
-                return
+                told = cause  # a guess: it is told again where the cluster says otherwise
 
 
 def _chosen_first(parts: Sequence[Part], study: Path) -> tuple[Part, ...]:

@@ -1,5 +1,6 @@
 """A lane's process: `python -m emsearch.worker.lane JOBFILE INDEX ORDERS ANSWERS` (descriptors)."""
 
+import gc
 import os
 import sys
 from multiprocessing.connection import Connection
@@ -21,7 +22,17 @@ def run_lane(job_file: Path, index: int, orders: Connection, answers: Connection
                 entry = entries[orders.recv()]
             except EOFError:
                 return
-            answers.send(str(task.run(entry, signals)))
+            cause = task.run(entry, signals)
+            _release_device()
+            answers.send(str(cause))
+
+
+def _release_device() -> None:
+    """Give back what torch keeps of a GPU's memory: the next order there is another lane's."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 if __name__ == "__main__":

@@ -17,10 +17,11 @@ from emsearch.records.event import EventKind
 from emsearch.records.job import Entry
 from emsearch.records.trial import Cause
 from emsearch.worker.attempt import Attempt
+from emsearch.worker.oom import oom_kills
 from emsearch.worker.signals import Signals
 from emsearch.worker.task import Task
 
-__all__ = ["fits", "run_side_by_side"]
+__all__ = ["fits", "is_alone", "run_side_by_side"]
 
 _LOOK_EVERY_S = 0.5  # for signals, while orders run
 _LOOK_AGAIN_S = 0.05  # whether lanes have left
@@ -35,8 +36,14 @@ def fits(entry: Entry, running: list[Entry], memory_gb: float | None) -> bool:
     """
     if not running or memory_gb is None:
         return True
-    needs_gb = [one.memory_gb for one in (entry, *running)]
-    return max(needs_gb) < memory_gb and sum(needs_gb) <= memory_gb
+    both = (entry, *running)
+    total_gb = sum(one.memory_gb for one in both)
+    return total_gb <= memory_gb and not any(is_alone(one, memory_gb) for one in both)
+
+
+def is_alone(entry: Entry, memory_gb: float | None) -> bool:
+    """Return whether an order is said to fill the device."""
+    return memory_gb is not None and entry.memory_gb >= memory_gb
 
 
 def run_side_by_side(task: Task, job_file: Path, signals: Signals) -> None:
@@ -53,6 +60,9 @@ def run_side_by_side(task: Task, job_file: Path, signals: Signals) -> None:
                 if has_begun and not task.has_time_for(waiting[0], signals):
                     waiting.clear()
                     continue
+                if is_alone(waiting[0], task.job.memory_gb):
+                    for lane in idle[1:]:
+                        lane.retire()  # what it holds of the device is needed
                 idle[0].begin(waiting.popleft())
                 has_begun = True
             elif running:
@@ -102,12 +112,15 @@ class _Lane:
     answers: Connection = field(init=False)
     _process: subprocess.Popen[bytes] | None = None
     _orders: Connection = field(init=False)
+    _kills: int = 0
+    """For want of memory, when it was handed its order."""
 
     def begin(self, entry: Entry) -> None:
         """Hand the lane an order; it is started where it does not run."""
         if self._process is None:
             self._start()
         self.entry = entry
+        self._kills = oom_kills()
         self._orders.send(entry.order)
 
     def hear(self, signals: Signals) -> None:
@@ -122,6 +135,14 @@ class _Lane:
         """Hand the lane no more orders: it ends after the one that it carries out."""
         if self._process is not None:
             self._orders.close()
+
+    def retire(self) -> None:
+        """End an idle lane; its next order gets a new process."""
+        if self._process is not None:
+            self._orders.close()
+            self._process.wait()
+            self.answers.close()
+            self._process = None
 
     def is_running(self) -> bool:
         """Return whether the lane's process has not ended yet."""
@@ -153,6 +174,8 @@ class _Lane:
         told = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         detail = f"the process of this order was {told}; others of the job went on"
         cause = Cause.LOST if code < 0 else Cause.ERROR
+        if code == -signal.SIGKILL and oom_kills() > self._kills:
+            cause = Cause.HOST_OUT_OF_MEMORY
         attempt.say(EventKind.ENDED, {"cause": cause, "detail": detail})
         self.task.journal.note(self.entry.order, cause)
         self.entry, self._process = None, None

@@ -374,6 +374,7 @@ def test_a_cluster_that_did_not_answer_is_told_later_to_end_jobs_and_users_know(
     assert action == Tell(why="jobs are not told to end yet: scancel: no answer")
     assert decide(replace(silent, waits_why=action.why)) == []
     assert decide(replace(halted, waits_why=action.why)) == [Stop(jobs=(JOB,))]
+    assert decide(replace(silent, waits_why=action.why, jobs=())) == [Tell(why="")]
 
 
 def test_a_task_whose_end_comes_without_its_restarts_has_an_ending_for_each_run() -> None:

@@ -54,7 +54,10 @@ class Cluster:
         if words[0] == "scontrol":
             return CONFIG if "config" in words else PARTITIONS
         if not self.has_accounts:
-            raise NoAnswerError("sacctmgr: Slurm accounting storage is disabled")
+            raise NoAnswerError(
+                "sacctmgr: You are not running a supported accounting_storage plugin\n"
+                "Only 'accounting_storage/slurmdbd' is supported."
+            )
         (what,) = {"assoc", "user", "qos"} & set(words)
         return {"assoc": ASSOCIATIONS, "user": "lab\n", "qos": QOS}[what]
 

@@ -11,7 +11,8 @@ import pytest
 
 from emsearch.coordinator.actions import Exclude
 from emsearch.coordinator.reopen import reopen
-from emsearch.execution.executor import Ending, Limits
+from emsearch.errors import ExecutionError
+from emsearch.execution.executor import Ending, Limits, Request
 from emsearch.ledger import changes, listings, queries
 from emsearch.ledger.rows import AnyRow
 from emsearch.records.event import AttemptName
@@ -261,6 +262,31 @@ def test_where_no_node_is_left_all_may_be_used_again(tmp_path: Path) -> None:
     assert [one.facts for one in allowed] == [{"nodes": ["cn1"]}] * len(allowed) != []
 
 
+def test_exclusions_stand_where_a_job_is_refused_for_another_reason(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as more memory than any node has: without exclusions it is refused as well."""
+    world.until(Stage.SEARCHING)
+    with world.ledger.writing(world.coordinator._lease) as connection:
+        changes.advance(connection, 1, {"excluded": "cn1"})
+    take, refused = world.cluster.submit, []
+
+    def submit(token: str, job_file: Path, request: Request) -> tuple[str, ...]:
+        if request.memory_factor > 1:
+            refused.append(request.exclude)
+            raise ExecutionError("Memory specification can not be satisfied")
+        return take(token, job_file, request)
+
+    monkeypatch.setattr(world.cluster, "submit", submit)
+    world.cluster.faults[TRIAL] = [Cause.HOST_OUT_OF_MEMORY]
+    assert world.finish() == Stage.FINISHED
+    assert refused == [("cn1",), ()] * 2  # an error is tried once more
+    assert world.study().excluded == "cn1"
+    assert state_of(world) == TrialState.FAILED
+    with world.ledger.reading() as connection:
+        assert queries.decisions(connection, 1, "allow") == []
+
+
 def test_a_node_that_was_allowed_again_is_not_excluded_until_the_study_is_resumed(
     world: World,
 ) -> None:
@@ -271,6 +297,10 @@ def test_a_node_that_was_allowed_again_is_not_excluded_until_the_study_is_resume
     actor.act([exclude, Exclude(node="cn2", candidates=(4, 5, 6))])
     assert world.study().excluded == "cn2"
     with world.ledger.writing(world.coordinator._lease) as connection:
+        reopen(connection, 1, time.time())  # a coordinator that is merely started again
+    assert world.study().excluded == "cn2"
+    with world.ledger.writing(world.coordinator._lease) as connection:
+        changes.advance(connection, 1, {"paused_why": "asked"})
         reopen(connection, 1, time.time())
     assert world.study().excluded == ""
     actor.act([exclude])

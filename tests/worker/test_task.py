@@ -3,8 +3,10 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import psutil
 import pytest
 
 from emsearch.records.files import read_json
-from emsearch.records.job import Entry
+from emsearch.records.job import Entry, JobFile
 from emsearch.records.trial import Cause
 from emsearch.worker import run_task
 from emsearch.worker.journal import Journal
@@ -114,6 +116,39 @@ def test_a_lane_that_is_killed_takes_no_other_with_it(study: Path, write_job: Wr
         facts["detail"] for _, _, facts in said(study) if facts.get("cause") == Cause.LOST
     )
     assert "killed by SIGKILL" in detail
+
+
+def test_a_lane_that_the_kernel_killed_for_want_of_memory_says_so(
+    study: Path, write_job: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_file = write_job("a", 1, 2, seconds=2.0, at_once=2)
+    kills = iter((0, 0, 1))  # two lanes begin, and one dies
+    monkeypatch.setattr("emsearch.worker.lanes.oom_kills", lambda: next(kills))
+
+    def kill_first() -> None:
+        started(study, 2)
+        first = next(facts for name, _, facts in said(study) if name == "a.0.1.0")
+        psutil.Process(first["pid"]).kill()
+
+    threading.Thread(target=kill_first).start()
+    run_task(job_file, 0)
+    causes = {name: facts["cause"] for name, kind, facts in said(study) if kind == "ended"}
+    assert causes == {"a.0.1.0": Cause.HOST_OUT_OF_MEMORY, "a.0.2.0": Cause.COMPLETED}
+
+
+def test_an_order_that_needs_all_of_a_device_finds_no_idle_lane_beside_it(
+    study: Path, write_job: Write
+) -> None:
+    job_file = write_job("a", 1, 2, 3, 4, 5, seconds=0.5, at_once=2, limit_gb=8.0)
+    job = JobFile.read(job_file)
+    entries = [replace(one, memory_gb=8.0 if one.order == 3 else 0.0) for one in job.tasks[0]]
+    replace(job, tasks=(tuple(entries),)).write(job_file)
+    run_task(job_file, 0)
+    pids = [facts["pid"] for _, kind, facts in said(study) if kind == "started"]
+    assert len({*pids[:2]}) == 2
+    assert pids[2] in pids[:2]
+    assert {*pids[3:]} & {*pids[:2]} == {pids[2]}  # the other lane had ended
+    assert len({*pids[3:]}) == 2
 
 
 def test_lanes_leave_when_their_task_is_asked_to(study: Path, write_job: Write) -> None:
