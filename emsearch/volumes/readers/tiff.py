@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from tifffile import TiffFile, TiffFileError, TiffPageSeries, xml2dict
+from tifffile import TiffFile, TiffFileError, TiffFrame, TiffPage, TiffPageSeries, xml2dict
 
 from emsearch.errors import SpecError
 from emsearch.volumes.readers.tiff_log import listening, require_vital_tags
-from emsearch.volumes.readers.tiff_sections import Part, count_of, pages_of
-from emsearch.volumes.readers.tiff_whole import require_all_declared, whole_parts
+from emsearch.volumes.readers.tiff_sections import Part, count_of, pages_of, path_of
+from emsearch.volumes.readers.tiff_whole import (
+    lists_all_in_one_page,
+    require_all_declared,
+    whole_page,
+    whole_parts,
+)
 from emsearch.volumes.stack import Stack, Voxel, stack_of
 
 __all__ = ["open_tiff", "read_page"]
@@ -44,19 +49,29 @@ def open_tiff(path: Path, inner: str) -> Stack:
 
 
 def read_page(path: Path) -> NDArray[Any]:
-    """Return the one picture of a TIFF. Raises SpecError where it is none, or holds several."""
+    """Return the one picture of a TIFF. Raises SpecError where it is none, or holds several.
+
+    A slice may keep the description of the stack that it was cut from, or belongs to: of a file of
+    one page that is not asked.
+    """
     with listening() as heard, _open(path) as file:
-        parts = whole_parts(file)
+        page = whole_page(file) if lists_all_in_one_page(file) else _only_page(file)
         require_vital_tags(path, heard)
-        if count_of(parts) > 1:
-            raise SpecError(
-                f"{path} holds {count_of(parts)} sections; give one file for each section, or one "
-                "file with all of them"
-            )
-        (page,) = pages_of(parts)
-        assert page is not None  # noqa: S101 - whole parts lack none
         picture: NDArray[Any] = page.asarray()
     return picture
+
+
+def _only_page(file: TiffFile) -> TiffPage | TiffFrame:
+    """Return the page that is a section, beside smaller copies of it. Raises SpecError."""
+    parts = whole_parts(file)
+    if count_of(parts) > 1:
+        raise SpecError(
+            f"{path_of(file)} holds {count_of(parts)} sections; give one file for each section, or "
+            "one file with all of them"
+        )
+    (page,) = pages_of(parts)
+    assert page is not None  # noqa: S101 - whole parts lack none
+    return page
 
 
 def _open(path: Path) -> TiffFile:
