@@ -52,3 +52,9 @@ def test_a_missing_chunk_is_named_each_time(
     (tmp_path / "image.zarr" / "c" / "0" / "0" / "0").unlink()
     with pytest.raises(SpecError, match=r"chunk c/0/0/0 of the volume is missing"):
         opened[box]
+
+
+def test_a_complex_image_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "image.npy", np.ones((2, 3, 4), np.complex64))
+    with pytest.raises(SpecError, match=r"image.npy holds complex64 values; save it as"):
+        open_source(tmp_path / "image.npy")

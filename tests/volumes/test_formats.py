@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import h5py  # type: ignore[import-untyped]
+import mrcfile  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 import tifffile
@@ -148,3 +149,27 @@ def test_boxes_cover_every_voxel_once_and_stay_small(is_paged: bool) -> None:
                 assert all(side.start % CHUNK == 0 for side in box)
             covered += size
         assert covered == np.prod(shape)
+
+
+def _write_complex(path: Path) -> None:
+    values = VOLUME.astype(np.complex64)
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, values, photometric="minisblack")
+    elif path.suffix == ".mrc":
+        with mrcfile.new(path) as file:
+            file.set_data(values)
+    elif path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["raw"] = values
+    elif path.suffix == ".zarr":
+        zarr.create_array(path, data=values)
+    else:
+        np.save(path, values)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.mrc", "a.h5", "a.zarr", "a.npy"])
+def test_complex_numbers_are_refused(name: str, tmp_path: Path) -> None:
+    _write_complex(tmp_path / name)
+    words = rf"{name} holds complex64 values; save it as integers or real numbers, such as uint8"
+    with pytest.raises(SpecError, match=words):
+        open_array(tmp_path / name)
