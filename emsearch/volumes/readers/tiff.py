@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,13 @@ def open_tiff(path: Path, inner: str) -> Stack:
         require_vital_tags(path, heard)
         require_all_declared(file, parts)
         array = _array_of(parts)
-        stack = stack_of(array, _voxel_nm(file), colours=array.colours, is_paged=True)
+        stack = stack_of(
+            array,
+            _voxel_nm(file),
+            colours=array.colours,
+            is_paged=True,
+            is_divided=all(map(_is_divided, parts)),
+        )
         weakref.finalize(array, until.pop_all().close)
     return stack
 
@@ -108,6 +115,12 @@ class _Pages:
 
 def _array_of(parts: Sequence[Part]) -> _Stack | _Pages:
     return _Stack(parts[0]) if len(parts) == 1 else _Pages(parts)
+
+
+def _is_divided(part: Part) -> bool:
+    """Return whether a section consists of several tiles or strips."""
+    page = part.keyframe
+    return page is not None and prod(page.chunks) < prod(page.shape)
 
 
 def _colours(part: Part) -> int:
