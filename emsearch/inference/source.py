@@ -33,8 +33,8 @@ class Source:
     """Grey values on disk that look like an array to whoever slices it along z, y, x.
 
     Of a file of compressed sections the last ones are kept decoded, since neighbouring windows ask
-    for the same ones. Of sections too large for that, only the tiles or strips that a box touches
-    are decoded; one without such parts, as any PNG, is read whole and kept, whatever its size.
+    for the same ones. Of sections too large for that, only the tiles, strips or rows that a box
+    touches are read; one without such parts, as any PNG, is read whole and kept, whatever its size.
     Unless told otherwise, a chunk that a Zarr array lacks is an error: Zarr itself takes it for
     empty, and a volume that was copied in part would be segmented as it is.
     """

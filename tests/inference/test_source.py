@@ -47,7 +47,7 @@ def test_a_small_box_of_many_sections_holds_none_but_the_last_ones(
     assert peak < 10 * section_bytes  # of forty that were decoded
 
 
-@pytest.mark.parametrize("parts", [{"tile": (64, 64)}, {"rowsperstrip": 16}])
+@pytest.mark.parametrize("parts", [{"tile": (64, 64)}, {"rowsperstrip": 16}, {}])
 @pytest.mark.parametrize("are_alike", [True, False])
 def test_of_a_large_section_only_the_parts_that_a_box_touches_are_decoded(
     parts: dict[str, Any], are_alike: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -55,9 +55,9 @@ def test_of_a_large_section_only_the_parts_that_a_box_touches_are_decoded(
     image = np.random.default_rng(0).integers(0, 255, (3, 2048, 1024), np.uint8)
     with tifffile.TiffWriter(tmp_path / "image.tif", bigtiff=True) as file:
         for z, section in enumerate(image):
-            compression = (
-                "zlib" if are_alike or z else "lzw"
-            )  # else each page is a stack of its own
+            # where they are not alike, each page is a stack of its own
+            kind = "zlib" if are_alike or z else "lzw"
+            compression = kind if parts else None
             file.write(section, compression=compression, metadata=None, **parts)
     monkeypatch.setattr(source, "_KEPT_BYTES", image[0].nbytes - 1)
     opened = open_source(tmp_path / "image.tif")
@@ -77,7 +77,11 @@ def test_of_a_large_section_only_the_parts_that_a_box_touches_are_decoded(
 def test_a_large_section_without_parts_is_decoded_once(
     ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_folder(tmp_path, "png") if ending == "png" else write_tiff(tmp_path)
+    path = (
+        write_folder(tmp_path, "png")
+        if ending == "png"
+        else write_tiff(tmp_path, compression="zlib")
+    )
     monkeypatch.setattr(source, "_KEPT_BYTES", VOLUME[0].nbytes - 1)
     stack = open_array(path)
     asked: list[Box] = []

@@ -14,6 +14,7 @@ from tifffile import TiffFile, TiffFileError, TiffFrame, TiffPage, TiffPageSerie
 
 from emsearch.errors import SpecError
 from emsearch.volumes.readers.tiff_log import listening, require_vital_tags
+from emsearch.volumes.readers.tiff_plain import Plain, plain_offsets
 from emsearch.volumes.readers.tiff_sections import Part, count_of, pages_of, path_of
 from emsearch.volumes.readers.tiff_whole import (
     lists_all_in_one_page,
@@ -93,7 +94,7 @@ class _Stack:
 
     def __init__(self, part: Part) -> None:
         self.colours = _colours(part)
-        self._array = _zarr_of(part)
+        self._array = _view_of(part)
         self.shape, self.dtype = self._array.shape, self._array.dtype
 
     def __getitem__(self, box: Any) -> NDArray[Any]:
@@ -110,7 +111,7 @@ class _Pages:
         self.shape, self.dtype = (len(pages), *first.shape), first.dtype
 
     def __getitem__(self, box: tuple[slice, slice, slice]) -> NDArray[Any]:
-        return np.stack([_zarr_of(page)[box[1:]] for page in self._pages[box[0]]])
+        return np.stack([_view_of(page)[box[1:]] for page in self._pages[box[0]]])
 
 
 def _array_of(parts: Sequence[Part]) -> _Stack | _Pages:
@@ -118,17 +119,20 @@ def _array_of(parts: Sequence[Part]) -> _Stack | _Pages:
 
 
 def _is_divided(part: Part) -> bool:
-    """Return whether a section consists of several tiles or strips."""
+    """Return whether a section is uncompressed, or consists of several tiles or strips."""
     page = part.keyframe
-    return page is not None and prod(page.chunks) < prod(page.shape)
+    has_parts = page is not None and prod(page.chunks) < prod(page.shape)
+    return has_parts or len(plain_offsets(part)) == count_of([part])
 
 
 def _colours(part: Part) -> int:
     return int(part.shape[-1]) if part.axes.endswith("S") else 0
 
 
-def _zarr_of(part: Part) -> Any:
-    """Return a part as Zarr, of which one strip or tile can be decoded alone."""
+def _view_of(part: Part) -> Any:
+    """Return a part as an array of which boxes are read; with Zarr, a strip or tile is decoded."""
+    if len(offsets := plain_offsets(part)) == count_of([part]):
+        return Plain(part, offsets, _colours(part))
     store = part.aszarr(level=0) if isinstance(part, TiffPageSeries) else part.aszarr()
     return zarr.open_array(store, mode="r", zarr_format=2)
 
