@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from hashlib import sha256
 from itertools import product
+from math import prod
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -32,8 +33,10 @@ class Source:
     """Grey values on disk that look like an array to whoever slices it along z, y, x.
 
     Of a file of compressed sections the last ones are kept decoded, since neighbouring windows ask
-    for the same ones. Unless told otherwise, a chunk that a Zarr array lacks is an error: Zarr
-    itself takes it for empty, and a volume that was copied in part would be segmented as it is.
+    for the same ones. Of sections too large for that, only the tiles, strips or rows that a box
+    touches are read; one without such parts, as any PNG, is read whole and kept, whatever its size.
+    Unless told otherwise, a chunk that a Zarr array lacks is an error: Zarr itself takes it for
+    empty, and a volume that was copied in part would be segmented as it is.
     """
 
     def __init__(self, stack: Stack, *, allow_missing: bool = True) -> None:
@@ -42,6 +45,8 @@ class Source:
         self._stack = stack
         self._reading = Lock()
         self._sections: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        section_bytes = prod(self.shape[1:]) * stack.dtype.itemsize
+        self._by_parts = stack.is_divided and section_bytes > _KEPT_BYTES
         self._chunks = None if allow_missing else _chunks_of(stack.array)
 
     def __getitem__(self, box: _Slices) -> NDArray[Any]:
@@ -49,14 +54,8 @@ class Source:
             self._chunks.require(box)
         if not self._stack.is_paged:
             return self._stack.read_box(box)
-        ranges = [
-            range(*part.indices(length)) for part, length in zip(box, self.shape, strict=True)
-        ]
-        voxels: NDArray[Any] = np.empty([len(part) for part in ranges], self._stack.dtype)
         with self._reading:  # windows and the next block are read in threads of their own
-            for place, z in enumerate(ranges[0]):  # copied: a view would keep its whole section
-                voxels[place] = self._section(z)[box[1:]]
-        return voxels
+            return self._stack.read_box(box) if self._by_parts else self._from_sections(box)
 
     def digest(self) -> str:
         """Return what tells the image from others: of its form, and of the values of a few boxes.
@@ -74,6 +73,15 @@ class Source:
                     f"read: {error}; mend what is wrong and run again"
                 ) from error
         return content.hexdigest()
+
+    def _from_sections(self, box: _Slices) -> NDArray[Any]:
+        ranges = [
+            range(*part.indices(length)) for part, length in zip(box, self.shape, strict=True)
+        ]
+        voxels: NDArray[Any] = np.empty([len(part) for part in ranges], self._stack.dtype)
+        for place, z in enumerate(ranges[0]):  # copied: a view would keep its whole section
+            voxels[place] = self._section(z)[box[1:]]
+        return voxels
 
     def _section(self, z: int) -> NDArray[Any]:
         if z in self._sections:

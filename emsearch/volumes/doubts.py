@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
+import zarr
 
 from emsearch.records.order import ImportOrder
 from emsearch.records.score import Split
@@ -58,13 +60,19 @@ def _sizes(said: Voxel | None, found: Voxel | None, taken: Voxel) -> Iterator[st
 
 def _unwritten(name: str, stack: Stack) -> Iterator[str]:
     """Yield a line where chunks of a Zarr array are not on disk, which Zarr takes for empty."""
-    if not hasattr(stack.array, "nchunks"):
+    array = stack.array
+    if not isinstance(array, zarr.Array):
         return
-    absent = stack.array.nchunks - stack.array.nchunks_initialized
+    stored = array.shards or array.chunks
+    count = prod(-(-length // size) for length, size in zip(array.shape, stored, strict=True))
+    # Zarr counts the chunks that a shard has room for, also those beyond the volume's edge
+    room = prod(size // inner for size, inner in zip(stored, array.chunks, strict=True))
+    absent = count - array.nchunks_initialized // room
     if absent:
         yield (
-            f"{absent} of {stack.array.nchunks} chunks of the {name} are not on disk and count as "
-            f"{stack.array.fill_value}: right where nothing was ever written, else copy them again"
+            f"{absent} of {count} {'shards' if array.shards else 'chunks'} of the {name} are not "
+            f"on disk and count as {array.fill_value}: right where nothing was ever written, else "
+            "copy them again"
         )
 
 

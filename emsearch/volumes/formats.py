@@ -37,13 +37,15 @@ FORMATS = {
 }
 """Reader and its function by ending, in lower case; a reader's library is loaded when it is met."""
 _FOLDER = "slices:open_folder"
+_REAL = "biuf"  # of complex numbers NumPy would take the real part, with no more than a warning
 
 
 def open_array(path: Path) -> Stack:
     """Return the volume at `path`, opened but not read.
 
-    Raises NotFoundError where there is nothing, SpecError where it is no volume or is damaged; the
-    stack raises SpecError that names the file and the sections that cannot be read.
+    Raises NotFoundError where there is nothing, SpecError where it is no volume, is damaged or
+    holds no real numbers; the stack raises SpecError that names the file and the sections that
+    cannot be read.
     """
     file, inner = _split(path)
     ending = file.suffix.lower()
@@ -52,6 +54,11 @@ def open_array(path: Path) -> Stack:
     opener = _opener(FORMATS.get(ending, _FOLDER))
     with naming(str(path)):
         stack = opener(file, inner)
+    if stack.dtype.kind not in _REAL:
+        raise SpecError(
+            f"{path} holds {stack.dtype} values; save it as integers or real numbers, such as "
+            "uint8 or float32"
+        )
 
     def read_box(box: Box) -> NDArray[Any]:
         with naming(f"{_sections(box[0])} of {path}"):

@@ -39,6 +39,8 @@ class Stack:
     """Whether a whole section is the smallest thing that is cheap to read."""
     read_box: Callable[[Box], NDArray[Any]]
     """Returns the voxels of a box: ZYX, or ZYXC."""
+    is_divided: bool = False
+    """Whether a part of a section, such as a tile or a strip, can be decoded without the rest."""
     array: Any = None
     """The library's own array, of which a Zarr one can be asked for its chunks."""
 
@@ -53,7 +55,12 @@ class Stack:
 
 
 def stack_of(
-    array: Any, voxel_nm: Voxel | None, *, colours: int = 0, is_paged: bool = False
+    array: Any,
+    voxel_nm: Voxel | None,
+    *,
+    colours: int = 0,
+    is_paged: bool = False,
+    is_divided: bool = False,
 ) -> Stack:
     """Return a stack over anything with shape, dtype and slices; 2-D becomes one section.
 
@@ -76,6 +83,7 @@ def stack_of(
         voxel_nm=voxel_nm,
         colours=colours,
         is_paged=is_paged,
+        is_divided=is_divided,
         read_box=read_box,
         array=array,
     )

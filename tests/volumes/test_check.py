@@ -124,6 +124,20 @@ def test_chunks_that_are_not_on_disk_are_doubted(
     assert "1 of 8 chunks of the image are not on disk and count as 0" in warning
 
 
+def test_shards_that_are_not_on_disk_are_doubted(
+    spec_of: SpecOf, cells: Pair, tmp_path: Path
+) -> None:
+    """The volume is no multiple of its shards, so these have room for more chunks than it has."""
+    zarr.create_array(
+        tmp_path / "image.zarr", data=cells[0], chunks=(2, 20, 20), shards=(4, 40, 40)
+    )
+    spec = spec_of(image=str(tmp_path / "image.zarr"))
+    assert not check_dataset(spec)[0].warnings
+    (tmp_path / "image.zarr" / "c" / "2" / "2" / "1").unlink()
+    (warning,) = check_dataset(spec)[0].warnings
+    assert "1 of 27 shards of the image are not on disk and count as 0" in warning
+
+
 def test_labels_of_another_shape_are_named_with_both_shapes(spec_of: SpecOf, cells: Pair) -> None:
     (fault,) = faults_of(spec_of(numbers=cells[1][:, :90]))
     assert "dataset.volumes.0.labels" in fault

@@ -137,6 +137,35 @@ def test_a_page_whose_size_cannot_be_told_is_damaged(
     assert not caplog.messages
 
 
+@pytest.mark.parametrize("sections", [1, 7])
+def test_uncompressed_pages_without_byte_counts_are_told(sections: int, tmp_path: Path) -> None:
+    """Of these zeros would be read, though the bytes may be there."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, VOLUME[:sections], photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[sections - 1].aspage().tags["StripByteCounts"].overwrite(0)
+    words = f"section {sections - 1} of {sections} was never written; copy"
+    with pytest.raises(SpecError, match=words):
+        open_array(path)
+
+
+def test_a_description_in_another_alphabet_is_no_damage(tmp_path: Path) -> None:
+    text = "イメージ".encode("shift_jis")  # neither UTF-8 nor cp1252
+    path = write_tiff(tmp_path, compression="zlib", metadata=None, description=text)
+    assert (_read_all(path) == VOLUME).all()
+
+
+def test_a_description_of_no_known_type_is_damaged(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path, compression="zlib", metadata=None, description="cells, 40 nm")
+    with tifffile.TiffFile(path) as file:
+        start = file.pages.first.tags["ImageDescription"].offset
+    content = bytearray(path.read_bytes())
+    content[start + 2] = 99
+    path.write_bytes(content)
+    with pytest.raises(SpecError, match=r"a.tif is damaged: .* 270"):
+        open_array(path)
+
+
 @pytest.mark.parametrize(("odd", "is_sound"), [(1, True), (9, False)])
 def test_one_odd_tag_is_no_damage_and_many_are(odd: int, is_sound: bool, tmp_path: Path) -> None:
     tags = [(65000 + number, "I", 1, number, True) for number in range(odd)]

@@ -1,8 +1,10 @@
 """Every format gives back shape, type, values and, where the file says it, the voxel size."""
 
 from pathlib import Path
+from typing import Any
 
 import h5py  # type: ignore[import-untyped]
+import mrcfile  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 import tifffile
@@ -89,6 +91,42 @@ def test_colours_are_told(name: str, tmp_path: Path) -> None:
     assert stack.read(0, 1).shape == (1, 30, 40, 3)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("options", [{}, {"metadata": None}, {"compression": "zlib"}])
+def test_numbers_of_either_byte_order_are_read_as_this_computers(
+    order: Any, dtype: Any, options: dict[str, Any], tmp_path: Path
+) -> None:
+    values = VOLUME.astype(dtype) * dtype(123)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, values, byteorder=order, photometric="minisblack", **options)
+    stack = open_array(path)
+    assert stack.dtype == dtype
+    found = stack.read_box((slice(1, 6), slice(3, 20), slice(7, 39)))
+    assert found.dtype == dtype
+    assert (found == values[1:6, 3:20, 7:39]).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"metadata": None}, {"volumetric": True}])
+@pytest.mark.parametrize("shape", [(7, 1, 40), (7, 30, 1), (1, 7, 30, 40)])
+def test_uncompressed_volumes_of_odd_shape_are_read_as_tifffile_does(
+    shape: tuple[int, ...], options: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.tif"
+    values = VOLUME.ravel()[: np.prod(shape)].reshape(shape)
+    tifffile.imwrite(path, values, photometric="minisblack", **options)
+    stack = open_array(path)
+    found = stack.read(0, stack.shape_zyx[0])
+    assert (found.squeeze() == tifffile.imread(path).squeeze()).all()
+
+
+def test_boxes_of_uncompressed_colours_are_read(tmp_path: Path) -> None:
+    colours = np.stack([VOLUME, VOLUME // 2, VOLUME // 3], axis=-1)
+    tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb")
+    box = (slice(2, 5), slice(10, 30), slice(0, 11))
+    assert (open_array(tmp_path / "a.tif").read_box(box) == colours[box]).all()
+
+
 def test_slices_that_differ_are_named(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, "png")
     Image.fromarray(VOLUME[0, :20]).save(folder / "cell2_9.png")
@@ -148,3 +186,27 @@ def test_boxes_cover_every_voxel_once_and_stay_small(is_paged: bool) -> None:
                 assert all(side.start % CHUNK == 0 for side in box)
             covered += size
         assert covered == np.prod(shape)
+
+
+def _write_complex(path: Path) -> None:
+    values = VOLUME.astype(np.complex64)
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, values, photometric="minisblack")
+    elif path.suffix == ".mrc":
+        with mrcfile.new(path) as file:
+            file.set_data(values)
+    elif path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["raw"] = values
+    elif path.suffix == ".zarr":
+        zarr.create_array(path, data=values)
+    else:
+        np.save(path, values)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.mrc", "a.h5", "a.zarr", "a.npy"])
+def test_complex_numbers_are_refused(name: str, tmp_path: Path) -> None:
+    _write_complex(tmp_path / name)
+    words = rf"{name} holds complex64 values; save it as integers or real numbers, such as uint8"
+    with pytest.raises(SpecError, match=words):
+        open_array(tmp_path / name)

@@ -3,18 +3,25 @@
 import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from tifffile import TiffFile, TiffFileError, TiffPageSeries, xml2dict
+from tifffile import TiffFile, TiffFileError, TiffFrame, TiffPage, TiffPageSeries, xml2dict
 
 from emsearch.errors import SpecError
 from emsearch.volumes.readers.tiff_log import listening, require_vital_tags
-from emsearch.volumes.readers.tiff_sections import Part, count_of, pages_of
-from emsearch.volumes.readers.tiff_whole import require_all_declared, whole_parts
+from emsearch.volumes.readers.tiff_plain import Plain, plain_offsets
+from emsearch.volumes.readers.tiff_sections import Part, count_of, pages_of, path_of
+from emsearch.volumes.readers.tiff_whole import (
+    lists_all_in_one_page,
+    require_all_declared,
+    whole_page,
+    whole_parts,
+)
 from emsearch.volumes.stack import Stack, Voxel, stack_of
 
 __all__ = ["open_tiff", "read_page"]
@@ -38,25 +45,41 @@ def open_tiff(path: Path, inner: str) -> Stack:
         require_vital_tags(path, heard)
         require_all_declared(file, parts)
         array = _array_of(parts)
-        stack = stack_of(array, _voxel_nm(file), colours=array.colours, is_paged=True)
+        stack = stack_of(
+            array,
+            _voxel_nm(file),
+            colours=array.colours,
+            is_paged=True,
+            is_divided=all(map(_is_divided, parts)),
+        )
         weakref.finalize(array, until.pop_all().close)
     return stack
 
 
 def read_page(path: Path) -> NDArray[Any]:
-    """Return the one picture of a TIFF. Raises SpecError where it is none, or holds several."""
+    """Return the one picture of a TIFF. Raises SpecError where it is none, or holds several.
+
+    A slice may keep the description of the stack that it was cut from, or belongs to: of a file of
+    one page that is not asked.
+    """
     with listening() as heard, _open(path) as file:
-        parts = whole_parts(file)
+        page = whole_page(file) if lists_all_in_one_page(file) else _only_page(file)
         require_vital_tags(path, heard)
-        if count_of(parts) > 1:
-            raise SpecError(
-                f"{path} holds {count_of(parts)} sections; give one file for each section, or one "
-                "file with all of them"
-            )
-        (page,) = pages_of(parts)
-        assert page is not None  # noqa: S101 - whole parts lack none
         picture: NDArray[Any] = page.asarray()
     return picture
+
+
+def _only_page(file: TiffFile) -> TiffPage | TiffFrame:
+    """Return the page that is a section, beside smaller copies of it. Raises SpecError."""
+    parts = whole_parts(file)
+    if count_of(parts) > 1:
+        raise SpecError(
+            f"{path_of(file)} holds {count_of(parts)} sections; give one file for each section, or "
+            "one file with all of them"
+        )
+    (page,) = pages_of(parts)
+    assert page is not None  # noqa: S101 - whole parts lack none
+    return page
 
 
 def _open(path: Path) -> TiffFile:
@@ -71,7 +94,7 @@ class _Stack:
 
     def __init__(self, part: Part) -> None:
         self.colours = _colours(part)
-        self._array = _zarr_of(part)
+        self._array = _view_of(part)
         self.shape, self.dtype = self._array.shape, self._array.dtype
 
     def __getitem__(self, box: Any) -> NDArray[Any]:
@@ -88,19 +111,28 @@ class _Pages:
         self.shape, self.dtype = (len(pages), *first.shape), first.dtype
 
     def __getitem__(self, box: tuple[slice, slice, slice]) -> NDArray[Any]:
-        return np.stack([_zarr_of(page)[box[1:]] for page in self._pages[box[0]]])
+        return np.stack([_view_of(page)[box[1:]] for page in self._pages[box[0]]])
 
 
 def _array_of(parts: Sequence[Part]) -> _Stack | _Pages:
     return _Stack(parts[0]) if len(parts) == 1 else _Pages(parts)
 
 
+def _is_divided(part: Part) -> bool:
+    """Return whether a section is uncompressed, or consists of several tiles or strips."""
+    page = part.keyframe
+    has_parts = page is not None and prod(page.chunks) < prod(page.shape)
+    return has_parts or len(plain_offsets(part)) == count_of([part])
+
+
 def _colours(part: Part) -> int:
     return int(part.shape[-1]) if part.axes.endswith("S") else 0
 
 
-def _zarr_of(part: Part) -> Any:
-    """Return a part as Zarr, of which one strip or tile can be decoded alone."""
+def _view_of(part: Part) -> Any:
+    """Return a part as an array of which boxes are read; with Zarr, a strip or tile is decoded."""
+    if len(offsets := plain_offsets(part)) == count_of([part]):
+        return Plain(part, offsets, _colours(part))
     store = part.aszarr(level=0) if isinstance(part, TiffPageSeries) else part.aszarr()
     return zarr.open_array(store, mode="r", zarr_format=2)
 

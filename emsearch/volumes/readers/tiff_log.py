@@ -18,6 +18,7 @@ _LOGGER = logging.getLogger("tifffile")
 _VITAL = {256, 257, 258, 259, 262, 270, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325, 339}
 _MANY = 5  # different tags that are odd in a sound file; a list of tags that slipped has hundreds
 _COMPLAINT = re.compile(r"TiffTag (\d+) @")
+_FOREIGN = "coercing invalid ASCII"  # text that is neither UTF-8 nor cp1252, such as Shift-JIS
 
 
 @contextmanager
@@ -43,7 +44,8 @@ def listening() -> Iterator[list[str]]:
 
 def require_vital_tags(path: Path, heard: Iterable[str]) -> None:
     """Raise SpecError where tifffile passed over a tag that reading rests on, or over many."""
-    odd = {int(found[1]): said for said in heard if (found := _COMPLAINT.search(said))}
+    doubtful = [said for said in heard if _FOREIGN not in said]
+    odd = {int(found[1]): said for said in doubtful if (found := _COMPLAINT.search(said))}
     worst = next((tag for tag in odd if tag in _VITAL or len(odd) > _MANY), None)
     if worst is not None:
         raise SpecError(f"{path} is damaged: {odd[worst]}; {REMEDY}")

@@ -1,6 +1,7 @@
 """Which pages of a TIFF are its sections: those of full resolution, as one stack or one by one."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from math import prod
 
 from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
@@ -38,8 +39,17 @@ def pages_of(parts: Sequence[Part]) -> list[TiffPage | TiffFrame | None]:
     """Return a page for each section; None for one that a description names and nothing holds."""
     pages: list[TiffPage | TiffFrame | None] = []
     for part in parts:
-        own = list(part.pages) if isinstance(part, TiffPageSeries) else [part]
+        own = _listed(part) if isinstance(part, TiffPageSeries) else [part]
         pages += [*own, *[None] * (count_in(part) - len(own))]
+    return pages
+
+
+def _listed(series: TiffPageSeries) -> list[TiffPage | TiffFrame | None]:
+    """Return the pages of a series as far as the file lists them."""
+    pages: list[TiffPage | TiffFrame | None] = []
+    with suppress(IndexError):  # a description of more: tifffile looks for them behind the first
+        for page in series.pages:
+            pages.append(page)  # noqa: PERF402 - keeps those before the error
     return pages
 
 

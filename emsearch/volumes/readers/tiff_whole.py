@@ -22,8 +22,11 @@ from emsearch.volumes.readers.tiff_sections import (
     path_of,
 )
 
-__all__ = ["require_all_declared", "whole_parts"]
+__all__ = ["lists_all_in_one_page", "require_all_declared", "whole_page", "whole_parts"]
 
+_OR_CUT_OUT = (
+    f"{REMEDY}, and where these are all, save it as a new file without the old description"
+)
 _DESCRIBED = {"imagej", "ome", "shaped"}  # series as long as the first page's description says
 
 
@@ -35,11 +38,39 @@ def whole_parts(file: TiffFile) -> Sequence[Part]:
     """
     _require_whole_chain(file)
     if not file.series or _without_picture(file):
-        raise SpecError(f"{path_of(file)} is damaged: a page of it holds no picture; {REMEDY}")
+        raise _no_picture(file)
     parts = choose_parts(file)
     _require_readable(file, parts)
     _require_bytes(file, parts)
     return parts
+
+
+def lists_all_in_one_page(file: TiffFile) -> bool:
+    """Return whether a file has one page, and not the voxels of further sections behind it."""
+    if len(file.pages) != 1:
+        return False
+    if file.is_ome or not file.series:  # of OME the series may lie in other files, all to be opened
+        return True
+    series = file.series[0]
+    if series.dataoffset is None or count_in(series) <= 1:
+        return True
+    return series.nbytes > _room(file, series.dataoffset)
+
+
+def whole_page(file: TiffFile) -> TiffPage:
+    """Return the first page of a file, whatever its description says of others.
+
+    Raises SpecError where it is cut off, holds no picture, or is stored in a way that cannot be
+    read.
+    """
+    _require_whole_chain(file)
+    page = file.pages.first
+    if page.dtype is None or not page.size:
+        raise _no_picture(file)
+    _require_readable(file, [page])
+    if fault := _fault(page):
+        raise SpecError(f"{path_of(file)} is damaged: its picture {fault}; {REMEDY}")
+    return page
 
 
 def require_all_declared(file: TiffFile, parts: Sequence[Part]) -> None:
@@ -54,8 +85,7 @@ def require_all_declared(file: TiffFile, parts: Sequence[Part]) -> None:
     declared = _declared(file) or count_in(series)
     if found < declared or found > count_in(series):
         raise SpecError(
-            f"{path_of(file)} declares {declared} sections and holds {found}; {REMEDY}, and where "
-            "these are all, save it as a new file without the old description"
+            f"{path_of(file)} declares {declared} sections and holds {found}; {_OR_CUT_OUT}"
         )
 
 
@@ -161,26 +191,36 @@ def _require_readable(file: TiffFile, parts: Sequence[Part]) -> None:
 def _require_bytes(file: TiffFile, parts: Sequence[Part]) -> None:
     """Raise SpecError that names the first section of which bytes are missing."""
     first = parts[0]
+    pages = pages_of(parts)
+    count = len(pages)
     if isinstance(first, TiffPageSeries) and first.dataoffset is not None:
         _require_length(file, first.dataoffset, first)
-        return
-    pages = pages_of(parts)
+        pages = [page for page in pages if page is not None]  # the others lie behind the first
     faults = {z: fault for z, page in enumerate(pages) if (fault := _fault(page))}
     if faults:
         z, fault = next(iter(faults.items()))
         more = f", and {len(faults) - 1} more are not whole" if len(faults) > 1 else ""
-        raise SpecError(f"{path_of(file)}: section {z} of {len(pages)} {fault}{more}; {REMEDY}")
+        remedy = REMEDY if pages[z] is not None else _OR_CUT_OUT
+        raise SpecError(f"{path_of(file)}: section {z} of {count} {fault}{more}; {remedy}")
 
 
 def _require_length(file: TiffFile, offset: int, series: TiffPageSeries) -> None:
     """Raise SpecError where sections that lie one behind the other do not all fit in the file."""
-    room = max(file.filehandle.size - offset, 0)
+    room = _room(file, offset)
     if room < series.nbytes:
         count = count_in(series)
         raise SpecError(
             f"{path_of(file)} is damaged or cut short: {count * room // series.nbytes} of the "
-            f"{count} sections that it declares are there; {REMEDY}"
+            f"{count} sections that it declares are there; {_OR_CUT_OUT}"
         )
+
+
+def _room(file: TiffFile, offset: int) -> int:
+    return max(file.filehandle.size - offset, 0)
+
+
+def _no_picture(file: TiffFile) -> SpecError:
+    return SpecError(f"{path_of(file)} is damaged: a page of it holds no picture; {REMEDY}")
 
 
 def _fault(page: TiffPage | TiffFrame | None) -> str:
