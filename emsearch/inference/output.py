@@ -214,24 +214,27 @@ def sweep(folder: Path) -> None:
 def notes_on(task: SegmentOrder) -> list[str]:
     """Return what a user should know before the volume is segmented."""
     card = read_card(Path(task.ensemble))
-    found = task.voxel_nm or open_source(Path(task.volume)).voxel_nm
+    source = open_source(Path(task.volume))
+    found = task.voxel_nm or source.voxel_nm
     trained = _size(card.voxel_nm)
+    notes = []
     if found is None:
-        return [
-            (
-                f"{task.volume} says no voxel size: taken for {trained} nm, that of training; "
-                "if it differs, say --voxel z,y,x"
-            )
-        ]
-    if step_between(found, card.voxel_nm) != (1, 1, 1):
-        return [
-            (
-                f"voxels of {_size(found)} nm are resampled to the {trained} nm that the ensemble "
-                "was trained on, and its probabilities back; expect worse labels than on volumes "
-                "like those of training"
-            )
-        ]
-    return []
+        notes.append(
+            f"{task.volume} says no voxel size: taken for {trained} nm, that of training; "
+            "if it differs, say --voxel z,y,x"
+        )
+    elif step_between(found, card.voxel_nm) != (1, 1, 1):
+        notes.append(
+            f"voxels of {_size(found)} nm are resampled to the {trained} nm that the ensemble "
+            "was trained on, and its probabilities back; expect worse labels than on volumes "
+            "like those of training"
+        )
+    if source.dtype.kind == "f":
+        notes.append(
+            f"{task.volume} holds floats: where one is not finite (NaN or infinity), the mean grey "
+            "value of training is segmented in its place"
+        )
+    return notes
 
 
 def name_block(block: Box) -> str:
