@@ -104,10 +104,11 @@ class Output:
             self._remove(self.blocks[number])
         return damaged
 
-    def finish(self) -> None:
+    def finish(self, look_up: Callable[[], None] = lambda: None) -> None:
         """Make the lower resolutions of an output that is verified, and say that it is whole.
 
-        Raises StateError that names a block which is missing, or where they cannot be written.
+        `look_up` is called now and then; what it raises ends this, and the next starts anew. Raises
+        StateError that names a block which is missing, or where they cannot be written.
         """
         if missing := self.missing():
             raise StateError(
@@ -116,7 +117,7 @@ class Output:
             )
         try:
             for finer, coarser in pairwise(self.levels):
-                shrink(finer, coarser)
+                shrink(finer, coarser, look_up)
         except (OSError, ValueError, RuntimeError) as error:
             raise StateError(
                 f"the lower resolutions of {self.folder} cannot be made: {error}; mend what is "

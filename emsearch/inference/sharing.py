@@ -34,6 +34,7 @@ Share = tuple[str, Sequence[int] | None]
 """A device, and the blocks to write there; None: to verify what is written, and to finish it."""
 
 _POLL_S = 1.0
+_VERIFICATIONS = 5  # jobs that may be preempted, or run out of time, one after another
 _AGAIN_S = 60.0  # until a cluster that refused a job is asked again
 
 
@@ -70,13 +71,10 @@ class _Work:
         sweep(self.output.folder)
         for _ in range(TRIES):
             self.write_missing(task)
-            reports = self.carry_out(task, [("cpu", None)])  # no login node is to read it all
-            if self.is_verified():
+            damaged = self.verify(task)
+            if not damaged:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 return
-            damaged = self.output.missing()
-            if not damaged:
-                raise StateError(self.failure("what is written is not verified", reports))
             first = name_block(self.output.blocks[damaged[0]])
             self.say(f"damaged blocks: {len(damaged)}; first {first}")
         raise self.output.spoilt(damaged[0])
@@ -98,6 +96,24 @@ class _Work:
             if left and (self.faults() or len(left) == len(missing)):
                 raise StateError(self.failure(f"{len(left)} blocks are not written", reports))
             missing = left  # of a job that was killed: another goes on
+
+    def verify(self, task: SegmentOrder) -> list[int]:
+        """Have all that is written read, and finished; return the numbers of damaged blocks.
+
+        A job that had to leave, or was killed, is followed by another, a few times. Raises
+        StateError where none verified it.
+        """
+        reports: list[str] = []
+        for _ in range(_VERIFICATIONS):
+            reports = self.carry_out(task, [("cpu", None)])  # no login node is to read it all
+            if self.is_verified():
+                return []
+            if damaged := self.output.missing():
+                return damaged
+            if self.faults():
+                break
+            self.say("the job that verifies what is written did not come to its end")
+        raise StateError(self.failure("what is written is not verified", reports))
 
     def carry_out(self, task: SegmentOrder, shares: Sequence[Share]) -> list[str]:
         """Submit a job with a task for each share and wait for its end; return how they ended."""

@@ -1,8 +1,10 @@
 """Sharing blocks over a cluster that refuses, is silent, or is left in the middle."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from emsearch.errors import ExecutionError, NoAnswerError, RefusedError, StateError
@@ -192,15 +194,54 @@ def test_a_chunk_that_was_lost_since_is_made_again_and_verified(task: SegmentOrd
     assert cluster.submissions == 4
 
 
+@pytest.mark.parametrize("cause", [Cause.PREEMPTED, Cause.TIMEOUT])
+def test_a_verification_that_has_to_leave_is_followed_by_another(
+    cause: Cause, task: SegmentOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [cause, cause]
+    verify = Output.verify
+
+    def leave(output: Output, look_up: Callable[[], None]) -> list[int]:
+        if left:
+            raise AskedToLeaveError(left.pop())
+        return verify(output, look_up)
+
+    monkeypatch.setattr(Output, "verify", leave)
+    said = _share(task, cluster := _moody(task))
+    assert said == ["the job that verifies what is written did not come to its end"] * 2
+    assert cluster.submissions == 4
+    assert begin(task).is_finished()
+
+
 def test_what_cannot_be_verified_is_not_finished(
     task: SegmentOrder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(_output: Output, _look_up: object) -> None:
+    def leave(_output: Output, _look_up: object) -> None:
         raise AskedToLeaveError(Cause.PREEMPTED)
 
-    monkeypatch.setattr(Output, "verify", die)
+    monkeypatch.setattr(Output, "verify", leave)
+    cluster = _moody(task)
     with pytest.raises(StateError, match="what is written is not verified: nothing was said"):
-        _share(task, _moody(task))
+        _share(task, cluster)
+    assert cluster.submissions == 6
+    assert not begin(task).is_finished()
+
+
+def test_who_makes_the_lower_resolutions_leaves_when_asked(
+    task: SegmentOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "wide.npy", np.zeros((1, 300, 20), np.uint8))
+    task = replace(task, volume=str(tmp_path / "wide.npy"))
+    post = FakePost(study=tmp_path, folder=tmp_path / "attempt")
+    run_segment(replace(task, blocks=(0, 1, 2)), post)
+
+    def ask(_output: Output, _look_up: object) -> list[int]:
+        post.stop_after = 0
+        return []
+
+    monkeypatch.setattr(Output, "verify", ask)
+    assert run_segment(task, post).cause is Cause.PREEMPTED
+    assert not begin(task).is_finished()
 
 
 def test_a_job_that_is_over_is_not_waited_for(
