@@ -111,7 +111,7 @@ def _on_this_host(task: "SegmentOrder", jobs: int) -> "Crew":
     from emsearch.inference.crew import Crew, work_folder
 
     devices = _spread(task.device, jobs, len(gpus_here(os.environ)))
-    threads = max((os.cpu_count() or 1) // jobs, 1)
+    threads = max(len(os.sched_getaffinity(0)) // jobs, 1)
     executor = LocalExecutor(work_folder(Path(task.out)) / "jobs", threads)
     return Crew(executor=executor, name="local", devices=devices, threads=threads)
 

@@ -5,6 +5,7 @@ Axes: C cell of a split, K class, Z Y X voxels in array order.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from emsearch.ensembles.count import Count, Entry
@@ -42,11 +43,12 @@ def count_split(
     """Count what the entries come to on the blocks of a split that are not counted yet.
 
     Each network predicts a block once, for all entries that it belongs to. `look_up` is called
-    after each block with the count; what it raises ends this.
+    after each block, and before each network amid one, with the count of whole blocks; what it
+    raises ends this, and the block is counted anew.
     """
     ballots = {entry.name: entry.ballot for entry in entries}
     grid = cells_of(parts)
-    judged = judge_blocks(parts, predictors, ballots, count.blocks)
+    judged = judge_blocks(parts, predictors, ballots, count.blocks, partial(look_up, count))
     for part, block, truth_ZYX, verdict in judged:
         count.worst.look(part, block, truth_ZYX, verdict.labels(entries[0].name))
         pieces = [(cell, box.slices(block.start_zyx)) for cell, box in grid.cut(part, block)]

@@ -13,6 +13,7 @@ import psutil
 
 from emsearch.errors import ExecutionError, RefusedError
 from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
+from emsearch.records.files import replacing
 from emsearch.records.job import TaskName, log_path, process_path
 from emsearch.records.logs import log_tail
 from emsearch.records.process import SHORTAGES, is_alive, process_name
@@ -52,7 +53,7 @@ class LocalExecutor:
             raise
 
     def find(self, token: str, tasks: int) -> tuple[str, ...] | None:
-        """Return the processes that wrote their names beside their job file, None if none did."""
+        """Return the processes whose names lie beside their job file, None where one lacks."""
         paths = [process_path(self._folder, TaskName(token=token, index=i)) for i in range(tasks)]
         if not all(path.is_file() for path in paths):
             return None
@@ -85,7 +86,11 @@ class LocalExecutor:
             kind = RefusedError if error.errno in SHORTAGES else ExecutionError
             raise kind(f"cannot start a worker for job {task.token}: {error}") from error
         self._children[task] = child
-        return process_name(child.pid)
+        name = process_name(child.pid)
+        # The worker writes the same once it runs; until then too it is to be found.
+        with suppress(OSError), replacing(process_path(self._folder, task)) as scratch:
+            scratch.write_text(name)
+        return name
 
     def _report(self, task: TaskName, handle: str) -> JobReport:
         child = self._children.get(task)

@@ -30,6 +30,7 @@ __all__ = ["Ensemble", "load_ensemble", "load_network"]
 
 _HELD_BYTES = {"cpu": 1 << 28, "cuda": 1 << 31}
 """Of members' weights in memory at once, by the kind of device; one more may be there in turn."""
+_NO_GREY = 1e6  # standard deviations from the mean: a mark, such as the least float there is
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,13 +46,21 @@ class Ensemble:
         return self.card.classes
 
     def reader(self, image_ZYX: Any) -> Reader:
-        """Return what reads a raw image, an array in memory or a lazy one, normalised."""
+        """Return what reads a raw image, an array in memory or a lazy one, normalised.
+
+        Values of floats that are not finite, or absurd, count as the mean: they mark voxels without
+        an image, and a network would spread them. Imports refuse them: nobody should train on them.
+        """
         mean, std = np.float32(self.card.mean), np.float32(self.card.std)
 
         def read(box: Box) -> NDArray[np.float32]:
-            grey: NDArray[np.float32] = mirrored(image_ZYX, box.ranges).astype(np.float32)
-            grey -= mean
-            grey /= std
+            raw = mirrored(image_ZYX, box.ranges)
+            with np.errstate(over="ignore"):  # of float64; what comes of it is no grey value
+                grey: NDArray[np.float32] = raw.astype(np.float32)
+                grey -= mean
+                grey /= std
+            if raw.dtype.kind == "f":
+                grey[~(np.abs(grey) < _NO_GREY)] = 0  # NaN is not smaller either
             return grey
 
         return read

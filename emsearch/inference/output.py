@@ -9,6 +9,7 @@ Axes: K class, Z Y X voxels in array order.
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise, product
@@ -104,10 +105,11 @@ class Output:
             self._remove(self.blocks[number])
         return damaged
 
-    def finish(self) -> None:
+    def finish(self, look_up: Callable[[], None] = lambda: None) -> None:
         """Make the lower resolutions of an output that is verified, and say that it is whole.
 
-        Raises StateError that names a block which is missing, or where they cannot be written.
+        `look_up` is called now and then; what it raises ends this, and the next starts anew. Raises
+        StateError that names a block which is missing, or where they cannot be written.
         """
         if missing := self.missing():
             raise StateError(
@@ -116,7 +118,7 @@ class Output:
             )
         try:
             for finer, coarser in pairwise(self.levels):
-                shrink(finer, coarser)
+                shrink(finer, coarser, look_up)
         except (OSError, ValueError, RuntimeError) as error:
             raise StateError(
                 f"the lower resolutions of {self.folder} cannot be made: {error}; mend what is "
@@ -190,16 +192,21 @@ def begin(task: SegmentOrder) -> Output:
     source = open_source(Path(task.volume), allow_missing=task.allow_missing)
     folder = Path(task.out)
     mark = _mark(task, source)
+    if folder.exists() and not folder.is_dir():
+        raise SpecError(f"{folder} is a file; choose another name for the segmentation's folder")
     if folder.exists() and any(folder.iterdir()):
         group = _reopen(folder, mark)
     else:
         group = _create(card, source, task, mark)
-    levels = [group[name] for name in sorted(group.array_keys(), key=int)]
+    with _naming_remedy(folder):
+        (multiscale,) = group.attrs["ome"]["multiscales"]
+        levels = [group[one["path"]] for one in multiscale["datasets"]]
+        probability = group["probabilities/0"] if task.probabilities else None
     return Output(
         folder=folder,
         group=group,
         levels=levels,
-        probability=group["probabilities/0"] if task.probabilities else None,
+        probability=probability,
         classes=len(card.classes),
         blocks=tuple(split_box(Box.whole(source.shape), _written(card, source.shape, task))),
     )
@@ -214,24 +221,27 @@ def sweep(folder: Path) -> None:
 def notes_on(task: SegmentOrder) -> list[str]:
     """Return what a user should know before the volume is segmented."""
     card = read_card(Path(task.ensemble))
-    found = task.voxel_nm or open_source(Path(task.volume)).voxel_nm
+    source = open_source(Path(task.volume))
+    found = task.voxel_nm or source.voxel_nm
     trained = _size(card.voxel_nm)
+    notes = []
     if found is None:
-        return [
-            (
-                f"{task.volume} says no voxel size: taken for {trained} nm, that of training; "
-                "if it differs, say --voxel z,y,x"
-            )
-        ]
-    if step_between(found, card.voxel_nm) != (1, 1, 1):
-        return [
-            (
-                f"voxels of {_size(found)} nm are resampled to the {trained} nm that the ensemble "
-                "was trained on, and its probabilities back; expect worse labels than on volumes "
-                "like those of training"
-            )
-        ]
-    return []
+        notes.append(
+            f"{task.volume} says no voxel size: taken for {trained} nm, that of training; "
+            "if it differs, say --voxel z,y,x"
+        )
+    elif step_between(found, card.voxel_nm) != (1, 1, 1):
+        notes.append(
+            f"voxels of {_size(found)} nm are resampled to the {trained} nm that the ensemble "
+            "was trained on, and its probabilities back; expect worse labels than on volumes "
+            "like those of training"
+        )
+    if source.dtype.kind == "f":
+        notes.append(
+            f"{task.volume} holds floats: where one is not finite (NaN or infinity), the mean grey "
+            "value of training is segmented in its place"
+        )
+    return notes
 
 
 def name_block(block: Box) -> str:
@@ -279,13 +289,9 @@ def _create(card: Card, source: Source, task: SegmentOrder, mark: dict[str, Any]
 
 def _reopen(out: Path, mark: dict[str, Any]) -> Any:
     """Return the group of a segmentation that was begun. Raises SpecError where it is another."""
-    try:
+    with _naming_remedy(out):
         group: Any = zarr.open_group(out, mode="r+")
         found = dict(group.attrs["emsearch"])
-    except (FileNotFoundError, KeyError) as error:
-        raise SpecError(
-            f"{out} exists and is no segmentation that was begun; choose another name"
-        ) from error
     found["complete"] = False
     if found != mark:
         differing = ", ".join(key for key in mark if found.get(key) != mark[key])
@@ -294,6 +300,21 @@ def _reopen(out: Path, mark: dict[str, Any]) -> Any:
             f"manner (differing: {differing}); choose another name, or remove it to begin anew"
         )
     return group
+
+
+@contextmanager
+def _naming_remedy(out: Path) -> Iterator[None]:
+    """Raise SpecError for what a folder causes that is no segmentation, or lacks a part of one.
+
+    Of a disk that fails this says nothing: what is on it may be whole.
+    """
+    try:
+        yield
+    except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+        raise SpecError(
+            f"{out} exists and is no segmentation that can be gone on with ({error}); choose "
+            "another name, or, where it is one that was damaged, remove the folder to begin anew"
+        ) from error
 
 
 def _mark(task: SegmentOrder, source: Source) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Axes: Z Y X voxels in array order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +83,14 @@ def create_probabilities(
     inner.attrs["ome"] = {"version": "0.5", **content, "omero": {"channels": channels}}
 
 
-def shrink(finer: Any, coarser: Any) -> None:
-    """Fill the coarser array with every second voxel of the finer one, along halved axes."""
+def shrink(finer: Any, coarser: Any, look_up: Callable[[], None] = lambda: None) -> None:
+    """Fill the coarser array with every second voxel of the finer one, along halved axes.
+
+    `look_up` is called box by box; what it raises ends this.
+    """
     steps = [-(-n // m) for n, m in zip(finer.shape, coarser.shape, strict=True)]
     for box in split_box(Box.whole(coarser.shape), (CHUNK[0], 4 * CHUNK[1], 4 * CHUNK[2])):
+        look_up()
         start_zyx = _zyx(map(int.__mul__, box.start_zyx, steps))
         stop_zyx = _zyx(
             min(stop * step, length)

@@ -56,7 +56,8 @@ class Regrid:
 
         The last three axes of `values` are Z Y X.
         """
-        result = values.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # marks of voxels without an image become infinite
+            result = values.astype(np.float32, copy=False)
         for axis in np.argsort(self.step)[::-1]:  # those that get shorter first: it takes less room
             if self.step[axis] != 1:
                 result = _along(self._line(box, axis)[1], result, result.ndim - 3 + axis)

@@ -81,27 +81,36 @@ def judge_blocks(
     predictors: Mapping[int, Predictor],
     ballots: Mapping[str, Ballot],
     first: int = 0,
+    look_up: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Part, Box, NDArray[np.int16], Verdict]]:
     """Yield the blocks of a split with their truth_ZYX and what each committee says of them.
 
     Each network predicts a block once, for all committees that it belongs to. Those before the
-    `first` are left out.
+    `first` are left out. `look_up` is called network by network; what it raises ends this.
     """
     blocks = blocks_of(parts, [predictor.tiling for predictor in predictors.values()])
     for part, block in islice(blocks, first, None):
-        yield part, block, part.truth(block), judge(part, block, predictors, ballots)
+        yield part, block, part.truth(block), judge(part, block, predictors, ballots, look_up)
 
 
 def judge(
-    part: Part, block: Box, predictors: Mapping[int, Predictor], ballots: Mapping[str, Ballot]
+    part: Part,
+    block: Box,
+    predictors: Mapping[int, Predictor],
+    ballots: Mapping[str, Ballot],
+    look_up: Callable[[], None] = lambda: None,
 ) -> Verdict:
-    """Return what committees and their members say of a block."""
+    """Return what committees and their members say of a block.
+
+    `look_up` is called before each member predicts; what it raises ends this.
+    """
     sums: dict[str, NDArray[np.float32]] = {}
     votes: dict[int, NDArray[np.uint8]] = {}
     for key, predictor in predictors.items():
         concerned = {name: ballot for name, ballot in ballots.items() if ballot.weights.get(key)}
         if not concerned:
             continue
+        look_up()
         probability_KZYX = predictor.probability(part.reader, part.volume_zyx, block)
         votes[key] = _labels(probability_KZYX)
         for name, ballot in concerned.items():

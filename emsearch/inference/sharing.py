@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -34,6 +35,9 @@ Share = tuple[str, Sequence[int] | None]
 """A device, and the blocks to write there; None: to verify what is written, and to finish it."""
 
 _POLL_S = 1.0
+_VERIFICATIONS = 5  # jobs that may be preempted, or run out of time, one after another
+_LOOKING = 0.05  # of the time, at most: of very many blocks each look is thousands of questions
+_LOOK_AGAIN_S = (1.0, 3.0, 6.0)
 _AGAIN_S = 60.0  # until a cluster that refused a job is asked again
 
 
@@ -70,13 +74,10 @@ class _Work:
         sweep(self.output.folder)
         for _ in range(TRIES):
             self.write_missing(task)
-            reports = self.carry_out(task, [("cpu", None)])  # no login node is to read it all
-            if self.is_verified():
+            damaged = self.verify(task)
+            if not damaged:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 return
-            damaged = self.output.missing()
-            if not damaged:
-                raise StateError(self.failure("what is written is not verified", reports))
             first = name_block(self.output.blocks[damaged[0]])
             self.say(f"damaged blocks: {len(damaged)}; first {first}")
         raise self.output.spoilt(damaged[0])
@@ -94,10 +95,46 @@ class _Work:
             devices = self.crew.devices[: len(missing)]
             shares = [(one, missing[turn :: len(devices)]) for turn, one in enumerate(devices)]
             reports = self.carry_out(task, shares)
-            left = self.output.missing()
-            if left and (self.faults() or len(left) == len(missing)):
+            left = self.left_of(missing)
+            if left and self.is_at_fault(left, missing):
                 raise StateError(self.failure(f"{len(left)} blocks are not written", reports))
             missing = left  # of a job that was killed: another goes on
+
+    def left_of(self, missing: Sequence[int]) -> list[int]:
+        """Return the blocks that are still missing.
+
+        Where that is a job's fault they are looked for again: file servers let a host believe for
+        seconds that a file is absent.
+        """
+        left = [n for n in missing if not self.output.has(self.output.blocks[n])]
+        for pause_s in _LOOK_AGAIN_S:
+            if not left or not self.is_at_fault(left, missing):
+                break
+            time.sleep(pause_s)
+            left = [n for n in left if not self.output.has(self.output.blocks[n])]
+        return left
+
+    def is_at_fault(self, left: Sequence[int], missing: Sequence[int]) -> bool:
+        """Return whether a task of the last job failed, or none wrote any of what was missing."""
+        return bool(self.faults()) or len(left) == len(missing)
+
+    def verify(self, task: SegmentOrder) -> list[int]:
+        """Have all that is written read, and finished; return the numbers of damaged blocks.
+
+        A job that had to leave, or was killed, is followed by another, a few times. Raises
+        StateError where none verified it.
+        """
+        reports: list[str] = []
+        for _ in range(_VERIFICATIONS):
+            reports = self.carry_out(task, [("cpu", None)])  # no login node is to read it all
+            if self.is_verified():
+                return []
+            if damaged := self.output.missing():
+                return damaged
+            if self.faults():
+                break
+            self.say("the job that verifies what is written did not come to its end")
+        raise StateError(self.failure("what is written is not verified", reports))
 
     def carry_out(self, task: SegmentOrder, shares: Sequence[Share]) -> list[str]:
         """Submit a job with a task for each share and wait for its end; return how they ended."""
@@ -148,7 +185,10 @@ class _Work:
 
     def _ended(self) -> list[dict[str, Any]]:
         """Return what each task of the last job said at its end."""
-        said = [read_json(path) for path in sorted((self.folder / "inbox").glob("*.json"))]
+        # Workers of an earlier run may speak late: what they say is of a job before.
+        tokens = [path.parent.name for path in self.folder.glob("jobs/*/job.json")]
+        paths = (path for one in tokens for path in (self.folder / "inbox").glob(f"{one}.*.json"))
+        said = [read_json(path) for path in sorted(paths)]
         return [event["facts"] for event in said if event["kind"] == EventKind.ENDED]
 
     def _submit(self, token: str, path: Path, request: Request) -> tuple[str, ...]:
@@ -180,11 +220,15 @@ class _Work:
         """Tell how far the jobs are until all are over; return how each ended."""
         of = len(self.output.blocks)
         awaited = set(self.output.missing())
+        due_s = -inf
         while True:
             reports = self.crew.executor.reports(running)
             over = all(report.state is JobState.GONE for report in reports.values())
-            awaited = {n for n in awaited if not self.output.has(self.output.blocks[n])}
-            self.tell(of - len(awaited), of)
+            began_s = time.monotonic()
+            if over or began_s >= due_s:
+                awaited = {n for n in awaited if not self.output.has(self.output.blocks[n])}
+                self.tell(of - len(awaited), of)
+                due_s = _due(began_s, time.monotonic())
             if over:
                 endings = (report.ending for report in reports.values())
                 return [ending.detail for ending in endings if ending is not None and ending.detail]
@@ -204,6 +248,11 @@ class _Work:
                 f"{error}; jobs named {job.token} may go on: cancel them, or run again to wait for "
                 "them"
             )
+
+
+def _due(began_s: float, ended_s: float) -> float:
+    """Return when to look at all blocks again after a look that took so long."""
+    return began_s + (ended_s - began_s) / _LOOKING
 
 
 def _write_job(folder: Path, task: SegmentOrder, shares: Sequence[Share], threads: int) -> JobFile:

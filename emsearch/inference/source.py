@@ -42,6 +42,7 @@ class Source:
     def __init__(self, stack: Stack, *, allow_missing: bool = True) -> None:
         self.shape: Shape = stack.shape_zyx
         self.voxel_nm = stack.voxel_nm
+        self.dtype = stack.dtype
         self._stack = stack
         self._reading = Lock()
         self._sections: OrderedDict[int, NDArray[Any]] = OrderedDict()

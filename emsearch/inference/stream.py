@@ -79,7 +79,7 @@ def run_segment(task: SegmentOrder, post: Post) -> Outcome:
             for turn, _ in enumerate(writer.carry_out_each(missing, look_up)):
                 post.progress(turn + 1, len(missing))
         if task.blocks is None and not output.verify(look_up):
-            output.finish()
+            output.finish(look_up)
             is_verified = True
     except AskedToLeaveError as asked:
         return Outcome(cause=asked.cause)

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from emsearch.cli.napari_viewer import show
-from emsearch.cli.segmenting import Blocks, _spread
+from emsearch.cli.segmenting import Blocks, _on_this_host, _spread
 from emsearch.ensembles.run import run_ensemble
-from emsearch.records.order import EnsembleOrder
+from emsearch.records.order import EnsembleOrder, SegmentOrder
 from tests.support.real_study import listed, run
 from tests.support.trials import FakePost, make_study, picture, trained_member
 
@@ -121,6 +121,15 @@ def test_jobs_of_this_host_are_spread_over_its_gpus(
     device: str, gpus: int, devices: list[str]
 ) -> None:
     assert _spread(device, 3, gpus) == devices
+
+
+def test_jobs_of_this_host_share_the_cores_that_they_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(6)))
+    task = SegmentOrder(ensemble="", volume="", out=str(tmp_path / "out.zarr"), device="cpu")
+    assert _on_this_host(task, 2).threads == 3
+    assert _on_this_host(task, 9).threads == 1
 
 
 def test_the_time_left_is_reckoned_from_the_blocks_of_this_run(

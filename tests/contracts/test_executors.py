@@ -152,6 +152,13 @@ class TestLocal(ExecutorContract, RefusalContract):
             submit(executor, jobs("a", 30.0), 2)
         assert started[0].returncode == -signal.SIGKILL
 
+    def test_a_worker_that_has_only_just_begun_is_found(
+        self, executor: Executor, jobs: Jobs, tmp_path: Path
+    ) -> None:
+        handles = submit(executor, jobs("a", 3.0), 2)
+        other = LocalExecutor(tmp_path / "jobs", threads=1)
+        assert other.find("a", 2) == tuple(handles.values())
+
     def test_another_coordinator_sees_the_job_too(
         self, executor: Executor, jobs: Jobs, tmp_path: Path
     ) -> None:

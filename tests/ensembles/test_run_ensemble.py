@@ -13,6 +13,7 @@ from emsearch.ensembles.run import run_ensemble
 from emsearch.errors import SpecError
 from emsearch.inference.box import Box
 from emsearch.inference.part import parts_of
+from emsearch.inference.predict import Predictor
 from emsearch.inference.score import judge
 from emsearch.metrics.overlap import confusion
 from emsearch.metrics.scorecard import score
@@ -184,13 +185,15 @@ def test_scoring_goes_on_with_the_block_where_it_was_left(
 
     def note(part: Any, block: Box, *others: Any) -> Any:
         judged.append(block)
-        return judge(part, block, *others)
+        verdict = judge(part, block, *others)
+        broken.stop_after = 0
+        return verdict
 
     monkeypatch.setattr("emsearch.inference.score.judge", note)
     causes = []
-    for attempt in range(9):  # asked to leave once the pool is polled: each scores a block
+    for attempt in range(9):  # each is asked to leave once it has scored a block
         folder = post.folder.parent.parent / "broken" / str(attempt)
-        broken = FakePost(study=post.study, folder=folder, stop_after=len(order.pool))
+        broken = FakePost(study=post.study, folder=folder)
         outcome = run_ensemble(order, broken)
         causes.append(outcome.cause)
     assert causes == [Cause.PREEMPTED] * 8 + [Cause.COMPLETED]
@@ -198,6 +201,27 @@ def test_scoring_goes_on_with_the_block_where_it_was_left(
     assert outcome.facts["entries"] == unbroken["entries"]
     names = [[Path(path).name for path in facts["overlays"]] for facts in (outcome.facts, unbroken)]
     assert names[0] == names[1]
+
+
+def test_who_is_asked_amid_a_block_leaves_before_the_next_network_and_counts_it_anew(
+    order: EnsembleOrder, post: FakePost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken = run_ensemble(order, post).facts
+    asked = FakePost(study=post.study, folder=post.folder.parent.parent / "asked" / "0")
+    predicted: list[Box] = []
+    probability = Predictor.probability
+
+    def ask(predictor: Predictor, read: Any, volume_zyx: Any, block: Box) -> Any:
+        predicted.append(block)
+        asked.stop_after = 0
+        return probability(predictor, read, volume_zyx, block)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "probability", ask)
+        assert run_ensemble(order, asked).cause is Cause.PREEMPTED
+    assert len(predicted) == 1
+    again = FakePost(study=post.study, folder=post.folder.parent.parent / "asked" / "1")
+    assert run_ensemble(order, again).facts["entries"] == unbroken["entries"]
 
 
 def test_counts_of_other_weights_or_cut_short_do_not_count(

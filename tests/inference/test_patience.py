@@ -1,18 +1,22 @@
 """Sharing blocks over a cluster that refuses, is silent, or is left in the middle."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from emsearch.errors import ExecutionError, NoAnswerError, RefusedError, StateError
 from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
 from emsearch.inference import sharing
+from emsearch.inference.box import Box
 from emsearch.inference.crew import Crew, work_folder
 from emsearch.inference.output import Output, begin
 from emsearch.inference.sharing import share
 from emsearch.inference.stream import run_segment
-from emsearch.records.event import AskedToLeaveError, EventKind
+from emsearch.records.event import AskedToLeaveError, AttemptName, EventKind
 from emsearch.records.files import read_json, write_json
 from emsearch.records.job import JobFile, TaskName
 from emsearch.records.order import Order, SegmentOrder
@@ -73,19 +77,36 @@ class Moody:
 
     def _carry_out(self, job_file: Path) -> None:
         study = job_file.parent.parent.parent
-        for (entry,) in JobFile.read(job_file).tasks:
+        job = JobFile.read(job_file)
+        for index, (entry,) in enumerate(job.tasks):
             order = Order.from_dict(read_json(study / "orders" / f"{entry.order:08d}.json"))
             assert isinstance(order.task, SegmentOrder)
             outcome = run_segment(order.task, FakePost(study=study, folder=study / "tasks" / "a"))
             facts = {"cause": outcome.cause, **outcome.facts}
             event = {"kind": EventKind.ENDED, "facts": facts}
-            write_json(study / "inbox" / f"{entry.order}.json", event)
+            name = AttemptName(token=job.token, index=index, order=entry.order, restart=0)
+            write_json(study / "inbox" / f"{name}.000000.json", event)
+
+
+@dataclass
+class _Clock:
+    """Time that passes where somebody sleeps."""
+
+    now_s: float = 0.0
+    looked_s: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
 
 
 @pytest.fixture(autouse=True)
 def _in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sharing, "_AGAIN_S", 0.0)
     monkeypatch.setattr(sharing, "_POLL_S", 0.0)
+    monkeypatch.setattr(sharing, "_LOOK_AGAIN_S", (0.0, 0.0, 0.0))
 
 
 def _moody(task: SegmentOrder, *moods: str) -> Moody:
@@ -192,15 +213,118 @@ def test_a_chunk_that_was_lost_since_is_made_again_and_verified(task: SegmentOrd
     assert cluster.submissions == 4
 
 
+@pytest.mark.parametrize("cause", [Cause.PREEMPTED, Cause.TIMEOUT])
+def test_a_verification_that_has_to_leave_is_followed_by_another(
+    cause: Cause, task: SegmentOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [cause, cause]
+    verify = Output.verify
+
+    def leave(output: Output, look_up: Callable[[], None]) -> list[int]:
+        if left:
+            raise AskedToLeaveError(left.pop())
+        return verify(output, look_up)
+
+    monkeypatch.setattr(Output, "verify", leave)
+    said = _share(task, cluster := _moody(task))
+    assert said == ["the job that verifies what is written did not come to its end"] * 2
+    assert cluster.submissions == 4
+    assert begin(task).is_finished()
+
+
 def test_what_cannot_be_verified_is_not_finished(
     task: SegmentOrder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(_output: Output, _look_up: object) -> None:
+    def leave(_output: Output, _look_up: object) -> None:
         raise AskedToLeaveError(Cause.PREEMPTED)
 
-    monkeypatch.setattr(Output, "verify", die)
+    monkeypatch.setattr(Output, "verify", leave)
+    cluster = _moody(task)
     with pytest.raises(StateError, match="what is written is not verified: nothing was said"):
-        _share(task, _moody(task))
+        _share(task, cluster)
+    assert cluster.submissions == 6
+    assert not begin(task).is_finished()
+
+
+def test_who_makes_the_lower_resolutions_leaves_when_asked(
+    task: SegmentOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "wide.npy", np.zeros((1, 300, 20), np.uint8))
+    task = replace(task, volume=str(tmp_path / "wide.npy"))
+    post = FakePost(study=tmp_path, folder=tmp_path / "attempt")
+    run_segment(replace(task, blocks=(0, 1, 2)), post)
+
+    def ask(_output: Output, _look_up: object) -> list[int]:
+        post.stop_after = 0
+        return []
+
+    monkeypatch.setattr(Output, "verify", ask)
+    assert run_segment(task, post).cause is Cause.PREEMPTED
+    assert not begin(task).is_finished()
+
+
+def test_what_workers_of_a_killed_run_say_late_is_not_of_this_job(
+    task: SegmentOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = work_folder(Path(task.out)) / "inbox"
+    late = {"kind": EventKind.ENDED, "facts": {"cause": Cause.ERROR, "detail": "of another run"}}
+    wait = sharing._Work._wait
+
+    def hear(work: Any, running: Any) -> list[str]:
+        write_json(inbox / "segment-0123.0.0.0.000000.json", late)
+        return wait(work, running)
+
+    monkeypatch.setattr(sharing._Work, "_wait", hear)
+    left = [Cause.PREEMPTED]
+    verify = Output.verify
+
+    def leave(output: Output, look_up: Callable[[], None]) -> list[int]:
+        if left:
+            raise AskedToLeaveError(left.pop())
+        return verify(output, look_up)
+
+    monkeypatch.setattr(Output, "verify", leave)
+    _share(task, _moody(task))
+    assert begin(task).is_finished()
+
+
+def test_blocks_that_a_file_server_hides_for_a_while_are_looked_for_again(
+    task: SegmentOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = _moody(task)
+    has, pauses = Output.has, list[float]()
+
+    def see(output: Output, block: Box) -> bool:
+        return has(output, block) and (cluster.submissions != 1 or len(pauses) > 1)
+
+    monkeypatch.setattr(Output, "has", see)
+    monkeypatch.setattr("emsearch.inference.sharing.time.sleep", pauses.append)
+    _share(task, cluster)
+    assert len(pauses) == 2
+    assert cluster.submissions == 2  # the other verifies
+
+
+def test_looking_at_very_many_blocks_takes_a_small_part_of_the_time(
+    task: SegmentOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = _Clock()
+    monkeypatch.setattr(sharing, "time", clock)
+    monkeypatch.setattr(sharing, "_POLL_S", 1.0)
+    has = Output.has
+
+    def slowly(output: Output, block: Box) -> bool:
+        clock.looked_s += 0.5
+        clock.now_s += 0.5
+        return has(output, block)
+
+    work = sharing._Work(
+        output=begin(task), crew=_crew(_moody(task)), tell=lambda *_: None, say=lambda _: None
+    )
+    monkeypatch.setattr(Output, "has", slowly)
+    work.crew.executor.alive = 1000  # type: ignore[attr-defined]
+    work._wait({TaskName(token="a"): "a_0"})
+    assert 1000 < clock.now_s < 1100
+    assert 0.03 * clock.now_s < clock.looked_s < 0.06 * clock.now_s
 
 
 def test_a_job_that_is_over_is_not_waited_for(
