@@ -259,4 +259,4 @@ def mean_iou(voxels_KK: NDArray[Any]) -> float:
 
 
 def _threads() -> int:
-    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
