@@ -44,7 +44,8 @@ def segment(task: SegmentOrder, progress: Progress, say: Say = lambda _words: No
     """Write the labels that an ensemble gives a volume as an OME-Zarr 0.5.
 
     `progress` is told blocks done and blocks in all, `say` what a user should know. Memory is
-    bounded by a block, whatever the volume's size. Raises NotFoundError and SpecError for input
+    bounded by a block, whatever the volume's size, but that sections which are compressed as a
+    whole are held as such. Raises NotFoundError and SpecError for input
     that cannot be used, StateError where others are at work on the output, and StateError that
     names the block where reading or writing fails; run again, it goes on with that block.
     """
