@@ -45,9 +45,9 @@ def segment(task: SegmentOrder, progress: Progress, say: Say = lambda _words: No
 
     `progress` is told blocks done and blocks in all, `say` what a user should know. Memory is
     bounded by a block, whatever the volume's size, but that sections which are compressed as a
-    whole are held as such. Raises NotFoundError and SpecError for input
-    that cannot be used, StateError where others are at work on the output, and StateError that
-    names the block where reading or writing fails; run again, it goes on with that block.
+    whole are held as such. Raises NotFoundError and SpecError for input that cannot be used,
+    StateError where others are at work on the output, and StateError that names the block where
+    reading or writing fails; run again, it goes on with that block.
     """
     output = begin(task)
     with at_work(output.folder, HERE, say):
