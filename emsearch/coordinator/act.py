@@ -78,13 +78,12 @@ class Actor:
         with self._ledger.reading() as connection:
             stage = Stage(queries.study(connection).stage)
             over = queries.trials_of(connection, self._study, *OVER)
-        is_asynchronous = self._spec.search.policy != "halving"
+        is_open = stage == Stage.SEARCHING and self._spec.search.policy != "halving"
         for trial in over:
-            is_kept = stage == Stage.SEARCHING and is_asynchronous
-            if trial.state == TrialState.FAILED:
-                is_kept = is_tried_again(trial, stage)
-            elif trial.state == TrialState.COMPLETED:
-                is_kept = False
+            is_kept = {
+                TrialState.STOPPED: is_open,
+                TrialState.FAILED: is_tried_again(trial, stage),
+            }.get(trial.state, False)
             self._orders.prune(trial.id, keep_newest=is_kept)
 
     def act(self, todo: Sequence[actions.Action]) -> None:

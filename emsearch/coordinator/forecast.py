@@ -12,7 +12,7 @@ from statistics import fmean
 
 from emsearch.coordinator.draw import limits_of, target_of
 from emsearch.coordinator.orders import evaluation_steps
-from emsearch.records.sections import VolumeSection, z_range
+from emsearch.records.sections import FINALIST_SEEDS, VolumeSection, z_range
 from emsearch.records.spec import StudySpec
 from emsearch.trees.arithmetic import Facts, describe, facts_of
 from emsearch.trees.baseline import baseline
@@ -23,7 +23,6 @@ __all__ = ["Forecast", "forecast"]
 
 _START_S = 3.0  # a job's interpreter and libraries
 _TILE_OVERHEAD = 1.3  # halos of tiles that are read twice
-_LAST_SEEDS = 2  # of each finalist, which has one full training before
 _BYTES = 4  # of a weight
 _CHECKPOINT_COPIES = 4  # weights, their average, and the optimizer's two moments
 _SHAPE_SAMPLE = 200  # trees looked at: the mean does not need more
@@ -109,7 +108,7 @@ class _Costs:
         last = fmean(self._training(one, 0, search.rungs[-1]) for one in facts)
         seconds = 3600.0 * (search.gpu_hours or inf)
         walls = 3600.0 * self._spec.cluster.max_jobs * (search.wall_hours or inf)
-        return min(total, seconds, walls) + search.finalists * _LAST_SEEDS * last
+        return min(total, seconds, walls) + search.finalists * (FINALIST_SEEDS - 1) * last
 
     def tune(self, facts: Sequence[Facts]) -> float:
         tune = self._spec.tune

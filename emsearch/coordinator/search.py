@@ -19,12 +19,12 @@ from emsearch.ranking.policy import NEW, Record, policy_named
 from emsearch.ranking.posterior import Ranked, Result, rank
 from emsearch.ranking.rungs import relation
 from emsearch.records.chance import seed_of
+from emsearch.records.sections import FINALIST_SEEDS
 from emsearch.records.trial import Cause, TrialState
 
 __all__ = ["search"]
 
 MOST_SEEDS = 8
-FINALIST_SEEDS = 3
 _FAILED = frozenset({Cause.COLLAPSED, Cause.DIVERGED})
 """Causes that say something of the candidate's next seeds; they score nought."""
 _IN_HAND = frozenset({TrialState.WAITING, TrialState.RUNNING})

@@ -9,7 +9,16 @@ from typing import Protocol
 from emsearch.records.job import TaskName
 from emsearch.records.trial import Cause
 
-__all__ = ["Ending", "Executor", "JobReport", "JobState", "Limits", "Request", "with_runs"]
+__all__ = [
+    "UNHEARD",
+    "Ending",
+    "Executor",
+    "JobReport",
+    "JobState",
+    "Limits",
+    "Request",
+    "with_runs",
+]
 
 
 class JobState(StrEnum):
@@ -39,14 +48,16 @@ class Ending:
     """The cluster's words and the last lines of the task's log."""
 
 
+UNHEARD = Ending(cause=Cause.LOST, detail="the cluster has no record of how this run ended")
+
+
 def with_runs(endings: Sequence[Ending], runs: int) -> tuple[Ending, ...]:
     """Return a task's endings, first to last, with lost ones where fewer than `runs` are known.
 
     The last that is known is that of the last run.
     """
     *before, last = endings
-    lost = Ending(cause=Cause.LOST, detail="the cluster has no record of how it ended")
-    return (*before, *[lost] * (runs - len(endings)), last)
+    return (*before, *[UNHEARD] * (runs - len(endings)), last)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

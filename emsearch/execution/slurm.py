@@ -7,7 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from emsearch.errors import NoAnswerError
-from emsearch.execution.executor import Ending, JobReport, JobState, Limits, Request
+from emsearch.execution.executor import UNHEARD, Ending, JobReport, JobState, Limits, Request
 from emsearch.execution.slurm_command import (
     Command,
     ask_accounting,
@@ -263,6 +263,5 @@ def _handles(number: str, tasks: int) -> tuple[str, ...]:
 
 def _endings(runs: Sequence[Run], count: int) -> tuple[Ending, ...]:
     """Return how `count` runs ended; where accounting has not all, nobody knows how the rest."""
-    unheard = Ending(cause=Cause.LOST, detail="the cluster has no record of how this run ended")
-    known = tuple(ending_of(run, "") if run.is_over else unheard for run in runs)
-    return known + (unheard,) * (count - len(known))
+    known = tuple(ending_of(run, "") if run.is_over else UNHEARD for run in runs)
+    return known + (UNHEARD,) * (count - len(known))

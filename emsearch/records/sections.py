@@ -17,6 +17,7 @@ from emsearch.records.candidate import Optimizer, Recipe, Schedule, Weighting
 from emsearch.records.policy import Policy
 
 __all__ = [
+    "FINALIST_SEEDS",
     "BoxRange",
     "ClusterSection",
     "DatasetSection",
@@ -31,6 +32,9 @@ __all__ = [
     "box_range",
     "z_range",
 ]
+
+FINALIST_SEEDS = 3
+"""Least full trainings of a finalist."""
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -236,7 +240,7 @@ class SearchSection(Section):
     @property
     def baselines(self) -> int:
         """Least number of the baseline's seeds: the finalists'."""
-        return self.repeats if self.policy == "halving" else max(self.repeats, 3)
+        return self.repeats if self.policy == "halving" else max(self.repeats, FINALIST_SEEDS)
 
     @field_validator("rungs")
     @classmethod

@@ -11,14 +11,13 @@ from sqlalchemy import Connection
 from emsearch.ledger import extensions, queries
 from emsearch.ledger.rows import AnyRow, Rows
 from emsearch.records.candidate import Origin
-from emsearch.records.sections import SearchSection
+from emsearch.records.sections import FINALIST_SEEDS, SearchSection
 from emsearch.records.spec import StudySpec
 from emsearch.records.trial import ENDED, OVER, Stage, TrialState
 
 __all__ = ["remaining_s", "steps_left"]
 
 _SEARCHED = frozenset({Origin.RANDOM, Origin.BRED})
-_LAST_SEEDS = 2  # of each finalist, which has one full training before the budget is spent
 
 
 def steps_left(connection: Connection, study: AnyRow, spec: StudySpec, work: Rows) -> int:
@@ -90,7 +89,8 @@ def _asynchronous(connection: Connection, study: AnyRow, spec: StudySpec, work: 
     for rung in search.rungs:
         total += trainings * (rung - before)
         trainings, before = math.ceil(trainings * search.keep), rung
-    total += search.finalists * _LAST_SEEDS * search.rungs[-1]
+    last_seeds = FINALIST_SEEDS - 1  # each has one full training before the budget is spent
+    total += search.finalists * last_seeds * search.rungs[-1]
     total += 0 if work else _baselines(spec)
     searched = [row for row in work if row.origin in _SEARCHED]
     done: int = sum(row.steps for row in searched)

@@ -15,12 +15,12 @@ def oom_kills(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/
     counts in memory.events, version 1 in memory.oom_control.
     """
     try:
-        for line in own.read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers == "memory":
-                return _count(root / "memory" / path.lstrip("/") / "memory.oom_control")
-        return _count(root / path.lstrip("/") / "memory.events")
-    except (OSError, ValueError, UnboundLocalError):
+        rows = (line.split(":", 2) for line in own.read_text().splitlines())
+        paths = {controllers: path.lstrip("/") for _, controllers, path in rows}
+        if "memory" in paths:
+            return _count(root / "memory" / paths["memory"] / "memory.oom_control")
+        return _count(root / paths[""] / "memory.events")
+    except (OSError, ValueError, KeyError):
         return 0
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from numpy.typing import NDArray
 
 from emsearch.errors import SpecError
 from emsearch.inference import source
@@ -25,6 +26,15 @@ def image() -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     return np.random.default_rng(0).integers(0, 255, SHAPE, np.uint8)
 
 
+def traced(opened: source.Source, box: Box) -> tuple[NDArray[Any], int]:
+    """Return the voxels of a box, and the most bytes that reading them took."""
+    tracemalloc.start()
+    try:
+        return opened[box], tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_small_box_of_many_sections_holds_none_but_the_last_ones(
     image: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]",
     tmp_path: Path,
@@ -37,12 +47,7 @@ def test_a_small_box_of_many_sections_holds_none_but_the_last_ones(
     box = (slice(0, 40), slice(10, 20), slice(50, 60))
     opened[box]
     opened[:1, :1, :1]  # nothing is imported any more
-    tracemalloc.start()
-    try:
-        found = opened[box]
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    found, peak = traced(opened, box)
     np.testing.assert_array_equal(found, image[box])
     assert peak < 10 * section_bytes  # of forty that were decoded
 
@@ -63,12 +68,7 @@ def test_of_a_large_section_only_the_parts_that_a_box_touches_are_decoded(
     opened = open_source(tmp_path / "image.tif")
     box = (slice(0, 2), slice(700, 764), slice(10, 74))
     opened[box]  # nothing is imported any more
-    tracemalloc.start()
-    try:
-        found = opened[box]
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    found, peak = traced(opened, box)
     np.testing.assert_array_equal(found, image[box])
     assert peak < image[0].nbytes / 2
 
